@@ -1,0 +1,1 @@
+"""Stage B: the diffusion bridge from text to summary tokens."""

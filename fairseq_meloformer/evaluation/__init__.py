@@ -1,0 +1,1 @@
+"""Control reports, diagnostics and quality metrics."""

@@ -1,0 +1,1 @@
+"""The frozen model: MuseFormer in plain torch."""

@@ -1,0 +1,1 @@
+"""MIDI <-> tokens <-> measured attributes <-> words."""

@@ -1,0 +1,1 @@
+"""Stage A: the summary tokens of real music, and where they are kept."""
