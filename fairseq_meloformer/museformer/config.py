@@ -30,7 +30,7 @@ class MuseFormerConfig:
         patterns: one attention pattern per layer, or a single one for all.
         onset_ids: first and end id of the onset tokens `o-*`.
         offbeat_ids: first and end id of the tokens that have no beat: `t-*`, or `s-*` with `beat_mask_ts`.
-        chunking: how the model was trained to split a song, and so how it generates: "infer", or "bosbar" for `take_bos_as_bar`.
+        chunking: how the model splits a song when it generates: "infer", or "bosbar" (upstream's `take_bos_as_bar`).
         vocabulary_sha256: which vocabulary the ids belong to; empty when unknown.
     """
 

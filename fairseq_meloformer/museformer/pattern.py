@@ -1,11 +1,13 @@
 """Which bars a token reads note by note, and which only through their summary token.
 
-A distance is an *offset*: bar that is read minus bar that reads, so the past is negative. A span is one offset or a pair
-(first, end) with the end excluded and None for unbounded, as in MuseFormer's `--con2con` and `--con2sum`.
+Bars are told apart by their *offset*: the bar that is read minus the bar that reads, so the past is negative. A span is
+one offset or a pair (first, end) with the end excluded and None for unbounded, as in MuseFormer's `--con2con` and
+`--con2sum`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 Span = int | tuple[int | None, int | None]
 
@@ -24,6 +26,12 @@ def contains(spans: Iterable[Span], offset: int) -> bool:
     return False
 
 
+@lru_cache(maxsize=1024)
+def _distances(spans: tuple[Span, ...], limit: int) -> tuple[int, ...]:
+    """How many bars back the spans reach: all distances from 1 to `limit` that they hold, descending."""
+    return tuple(distance for distance in range(limit, 0, -1) if contains(spans, -distance))
+
+
 @dataclass(frozen=True)
 class BarPattern:
     """The attention scheme of one layer.
@@ -38,11 +46,11 @@ class BarPattern:
 
     def near_bars(self, bar: int) -> list[int]:
         """Earlier bars that a token of `bar` reads note by note, ascending."""
-        return [other for other in range(max(0, bar - self.reach), bar) if contains(self.near, other - bar)]
+        return _read(self.near, bar, 0)
 
     def far_bars(self, bar: int, first: int = 0) -> list[int]:
-        """Earlier bars from `first` on (negative: bars that were never written) that are read as summaries, ascending."""
-        return [other for other in range(first, bar) if contains(self.far, other - bar)]
+        """Earlier bars that are read as summaries, ascending; `first` is negative if there are bars never written."""
+        return _read(self.far, bar, first)
 
     @property
     def reach(self) -> int:
@@ -63,3 +71,9 @@ class BarPattern:
             -d for d in range(1, min(self.reach, 1 << 10) + 1) if contains(self.near, -d) and -d not in near
         )
         return replace(self, near=near, far=self.far + dropped)
+
+
+def _read(spans: tuple[Span, ...], bar: int, first: int) -> list[int]:
+    span = bar - first
+    limit = 1 << max(span, 1).bit_length()  # few distinct limits, so that the table is made once
+    return [bar - distance for distance in _distances(spans, limit) if distance <= span]
