@@ -1,0 +1,170 @@
+"""MuseFormer (Yu et al., NeurIPS 2022) in plain torch: a decoder whose tokens read distant bars through summaries."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fairseq_meloformer.museformer import checkpoints
+from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
+from fairseq_meloformer.museformer.layers import Layer, LayerOutput
+from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, lay_out
+from fairseq_meloformer.music.vocabulary import PAD
+
+
+class MuseFormer(nn.Module):
+    """The model. Parameters have the names of the published checkpoint without the leading `decoder.`.
+
+    Attributes:
+        config: sizes and pattern.
+        reading: which summaries without notes tokens may read; set by injection, None as trained upstream.
+        summary_rows: while summaries pass through `sum_key2_proj` and `sum_value2_proj`, which song and bar each row is,
+            for hooks on those modules; None otherwise.
+    """
+
+    def __init__(self, config: MuseFormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.reading: Reading | None = None
+        self.summary_rows: SummaryRows | None = None
+        self.embed_regular_tokens = nn.Embedding(config.vocabulary_size, config.token_dim, padding_idx=PAD)
+        self.embed_summary_tokens = nn.Embedding(2, config.token_dim, padding_idx=0)
+        self.reg_proj_embeddings = nn.Linear(config.token_dim + config.bar_dim + config.beat_dim, config.dim)
+        self.sum_proj_embeddings = nn.Linear(config.token_dim + config.bar_dim, config.dim)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layer_norm = nn.LayerNorm(config.dim)
+        self.output_projection = nn.Linear(config.dim, config.vocabulary_size, bias=False)
+        nn.init.normal_(self.output_projection.weight, std=config.dim**-0.5)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "MuseFormer":
+        """Read a model for use: a directory with model.safetensors and config.json, or a fairseq checkpoint.
+
+        Never executes code from the file.
+
+        Raises:
+            InputError: nothing that can be read, with what is missing and what to do.
+        """
+        loaded = checkpoints.load(path)
+        with torch.device("meta"):
+            model = cls(loaded.config)
+        checkpoints.assign(model, loaded.parameters)
+        return model.eval()
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write model.safetensors (each distinct parameter once) and config.json."""
+        checkpoints.save(directory, self.config, self.state_dict())
+
+    @property
+    def typed_layers(self) -> list[Layer]:
+        """The layers, with their type."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
+    def forward(self, tokens: Tensor, chunking: Chunking = "infer") -> Tensor:
+        """Logits (batch, length, vocabulary) of the token after each; zeros at padding.
+
+        Args:
+            tokens: (batch, length) ids: BOS (`</s>`), then the song; padded on the right with PAD.
+            chunking: "infer" as in generation, "train" as upstream trains (it leaks bar 0's future), or "bosbar".
+
+        Raises:
+            InputError: tokens that are no such batch.
+        """
+        layout = lay_out(tokens, chunking, self.config)
+        output = self.run(tokens, layout)[-1].tokens
+        packed = self.logits(output)
+        logits = packed.new_zeros(*tokens.shape, packed.shape[-1])
+        logits[layout.keep] = packed
+        return logits
+
+    def summaries(self, tokens: Tensor, chunking: Chunking = "infer") -> tuple[Tensor, Tensor]:
+        """The summary tokens of every finished bar.
+
+        Args:
+            tokens: (batch, length) as for `forward`.
+            chunking: as for `forward`.
+
+        Returns:
+            summaries (batch, bars, layers, dim), zeros where a song has no such bar; mask (batch, bars), True where it has.
+        """
+        layout = lay_out(tokens, chunking, self.config)
+        packed = torch.stack([output.summarised for output in self.run(tokens, layout)], dim=1)
+        rows = layout.rows(None)
+        bars = int(rows.bar.max()) + 1 if len(rows.bar) else 0
+        summaries = packed.new_zeros(tokens.shape[0], bars, *packed.shape[1:])
+        mask = torch.zeros(tokens.shape[0], bars, dtype=torch.bool, device=tokens.device)
+        summaries[rows.song, rows.bar] = packed
+        mask[rows.song, rows.bar] = True
+        return summaries, mask
+
+    def run(self, tokens: Tensor, layout: Layout) -> list[LayerOutput]:
+        """All layers over a packed batch; what each leaves behind."""
+        rows = layout.rows(self.reading)
+        finished = len(layout.finished)
+        hidden = self.embed(tokens[layout.keep], layout.bar_ids, layout.beat_ids)
+        summaries = self.embed_summaries(rows.bar[:finished] + 1)
+        bars = layout.summarised()
+        outputs: list[LayerOutput] = []
+        reads = {
+            (pattern, reading is not None): layout.reads(pattern, reading)
+            for pattern, reading in {(self.config.pattern(i), self.reading_of(i)) for i in range(len(self.layers))}
+        }
+        with self.presenting(rows):
+            for index, layer in enumerate(self.typed_layers):
+                reading = self.reading_of(index)
+                key = (self.config.pattern(index), reading is not None)
+                extra = len(rows.bar) - finished
+                outputs.append(layer(hidden, summaries, layout.lengths, bars, reads[key], extra))
+                hidden, summaries = outputs[-1].tokens, outputs[-1].summaries
+        return outputs
+
+    def reading_of(self, layer: int) -> Reading | None:
+        """How a layer reads summaries without notes; None if it does not."""
+        return self.reading if self.reading is not None and layer in self.reading.layers else None
+
+    @contextmanager
+    def presenting(self, rows: SummaryRows) -> Iterator[None]:
+        """Tell hooks which song and bar the rows are that pass through the summary projections meanwhile."""
+        before, self.summary_rows = self.summary_rows, rows
+        try:
+            yield
+        finally:
+            self.summary_rows = before
+
+    def embed(self, tokens: Tensor, bar_ids: Tensor, beat_ids: Tensor) -> Tensor:
+        """Token, bar and beat -> (..., dim)."""
+        scaled = math.sqrt(self.config.token_dim) * self.embed_regular_tokens(tokens)
+        parts = [
+            scaled,
+            sinusoid(bar_ids, self.config.bar_dim, scaled),
+            sinusoid(beat_ids, self.config.beat_dim, scaled),
+        ]
+        return functional.dropout(
+            self.reg_proj_embeddings(torch.cat(parts, dim=-1)), self.config.dropout, self.training
+        )
+
+    def embed_summaries(self, bar_ids: Tensor) -> Tensor:
+        """The state in which the summary tokens of bars begin: (rows, dim)."""
+        scaled = math.sqrt(self.config.token_dim) * self.embed_summary_tokens(torch.ones_like(bar_ids))
+        parts = [scaled, sinusoid(bar_ids, self.config.bar_dim, scaled)]
+        return functional.dropout(
+            self.sum_proj_embeddings(torch.cat(parts, dim=-1)), self.config.dropout, self.training
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Final layer norm and output projection: (..., dim) -> (..., vocabulary)."""
+        projected: Tensor = self.output_projection(self.layer_norm(hidden))
+        return projected
+
+
+def sinusoid(ids: Tensor, dim: int, like: Tensor) -> Tensor:
+    """Sinusoidal embedding [sin | cos] of ids (..., ) -> (..., dim); id 0 is all zeros (spec section 3)."""
+    half = dim // 2
+    steps = torch.arange(half, dtype=torch.float32, device=ids.device)
+    angles = ids[..., None].float() * torch.exp(steps * -(math.log(10000) / (half - 1)))
+    table = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    return table.masked_fill(ids[..., None] == 0, 0).to(like.dtype)
