@@ -1,0 +1,78 @@
+"""The `meloformer` command: a table of commands, each in a module that is imported only when it is called.
+
+A command's module has `add_arguments(parser)` and `run(args) -> int`, which returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from fairseq_meloformer import __version__
+from fairseq_meloformer.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Command(NamedTuple):
+    """Where a command lives, below this package, and what it does."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "compose": Command("injection.compose", "write music to a description in Chinese or English"),
+    "prepare": Command("music.prepare", "turn a folder of MIDI files into training data"),
+    "caption": Command("music.sources.command", "describe MIDI files, or import descriptions from elsewhere"),
+    "understand": Command("bridge.understand", "show what a description is taken to ask for"),
+    "convert": Command("museformer.convert", "turn a fairseq checkpoint of MuseFormer into safetensors"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 2 for input that cannot be used, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    table = _table()
+    if not arguments:
+        table.print_help(sys.stderr)
+        return 2
+    name: str = table.parse_args(arguments[:1]).command
+    try:
+        return _run(name, arguments[1:])
+    except InputError as error:
+        print(f"meloformer {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nmeloformer {name}: stopped; the same command again goes on from here", file=sys.stderr)
+        return 130
+
+
+def _table() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="meloformer",
+        usage="meloformer [-h] [--version] COMMAND ...",
+        description="Free-text control, in Chinese and English, for a frozen MuseFormer.",
+        epilog="\n".join(["commands:", *lines, "", "meloformer COMMAND --help shows a command's options."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"meloformer {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    return parser
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    module = importlib.import_module(f"fairseq_meloformer.{COMMANDS[name].module}")
+    parser = argparse.ArgumentParser(prog=f"meloformer {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    status: int = module.run(parser.parse_args(arguments))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
