@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 RATE = 44100
 """Frames per second of every WAV file."""
-HINT = 'no audio: pip install "meloformer[audio]" brings a synthesiser and a soundfont'
+HINT = "no audio: a synthesiser and a soundfont come with `pip install --no-deps tinysoundfont==0.3.7 pretty_midi`"
 
 _LOG = logging.getLogger(__name__)
 _GAIN_DB = 6.0  # one piano at medium velocity peaks at about half of full scale

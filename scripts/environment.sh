@@ -1,0 +1,147 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: `prepare_environment compose|all` makes .venv in the checkout, or does nothing when it is there.
+# Two variables matter while it is made (remove .venv to change them later):
+#
+#   MELOFORMER_PYTHON       the Python 3.11 or 3.12 to build on; if it has PyTorch (2.6 or newer, any build), that one is used
+#   MELOFORMER_TORCH_INDEX  where PyTorch comes from, for instance https://download.pytorch.org/whl/cu130 or a mirror;
+#                           by default a CPU build: a file named by pip's own settings, else https://download.pytorch.org/whl/cpu
+
+MELOFORMER_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+MELOFORMER_VENV="$MELOFORMER_ROOT/.venv"
+TORCH_CPU_INDEX="https://download.pytorch.org/whl/cpu"
+
+say() { printf 'meloformer: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+pip_install() {
+    local quiet=(--quiet)
+    [ ! -t 1 ] || quiet=(--no-warn-script-location) # a person sees the downloads' progress
+    PIP_USER=0 "$MELOFORMER_VENV/bin/python" -m pip --disable-pip-version-check --no-input install "${quiet[@]}" "$@"
+}
+
+# `.venv/installed.<part>` is a stamp that holds the fingerprint of a finished installation. `.venv/installing` holds the number of
+# the process that is at it: pip cannot tell a package that was half unpacked when an earlier run was killed, so that a run which
+# finds this file of a process that is gone starts from nothing.
+prepare_environment() {
+    local part="$1"
+    if is_installed "$part"; then return; fi
+    claim_environment
+    install_parts "$part"
+    # Whoever has everything has what composing needs.
+    [ "$part" = compose ] || fingerprint > "$MELOFORMER_VENV/installed.compose"
+    fingerprint > "$MELOFORMER_VENV/installed.$part"
+    rm "$MELOFORMER_VENV/installing"
+    say "installed in $SECONDS s"
+}
+
+is_installed() {
+    [ ! -e "$MELOFORMER_VENV/installing" ] && [ -e "$MELOFORMER_VENV/installed.$1" ] &&
+        [ "$(cat "$MELOFORMER_VENV/installed.$1")" = "$(fingerprint)" ]
+}
+
+# The folder, since scripts in bin/ hold its path, the Python, and all that decides what is installed.
+fingerprint() {
+    echo "$MELOFORMER_VENV"
+    "$MELOFORMER_VENV/bin/python" -V 2>&1
+    cat "$MELOFORMER_ROOT"/requirements/*.txt "$MELOFORMER_ROOT/setup.py" "${BASH_SOURCE[0]}" | cksum
+}
+
+# Leaves a sound virtual environment and the file `installing` in it.
+claim_environment() {
+    local owner
+    owner="$(cat "$MELOFORMER_VENV/installing" 2>/dev/null || true)"
+    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
+        fail "process $owner is installing into $MELOFORMER_VENV: wait for it"
+    elif [ -z "$owner" ] && is_sound; then
+        rm -f "$MELOFORMER_VENV"/installed.*
+        echo $$ > "$MELOFORMER_VENV/installing"
+    elif [ -z "$(ls -A "$MELOFORMER_VENV" 2>/dev/null)" ] || ls "$MELOFORMER_VENV"/install* >/dev/null 2>&1; then
+        make_environment
+    else
+        fail "$MELOFORMER_VENV must be a virtual environment of Python 3.11 or 3.12 with pip, made in this folder: remove it," \
+            "and it is made anew"
+    fi
+}
+
+is_sound() {
+    local python="$MELOFORMER_VENV/bin/python"
+    is_supported "$python" && "$python" -m pip --version >/dev/null 2>&1 && grep -qF "$python" "$MELOFORMER_VENV/bin/pip"
+}
+
+is_supported() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null; }
+
+make_environment() {
+    local python
+    python="$(find_python)"
+    say "making $MELOFORMER_VENV with $python"
+    mkdir -p "$MELOFORMER_VENV"
+    echo $$ > "$MELOFORMER_VENV/installing"
+    find "$MELOFORMER_VENV" -mindepth 1 -maxdepth 1 ! -name installing -exec rm -rf {} +
+    "$python" -m venv "$MELOFORMER_VENV"
+}
+
+find_python() {
+    local candidate candidates="${MELOFORMER_PYTHON:-python3.11 python3.12 python3 python}"
+    for candidate in $candidates; do
+        is_supported "$candidate" || continue
+        "$candidate" -c 'import venv, ensurepip' 2>/dev/null || fail "$candidate cannot make virtual environments:" \
+            "sudo apt-get install $("$candidate" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+        "$candidate" -c 'import sys; print(sys.executable)'
+        return
+    done
+    fail "Python 3.11 or 3.12 is needed and none of these is it: $candidates. Install one (sudo apt-get install python3.11" \
+        "python3.11-venv) or name one (MELOFORMER_PYTHON=/path/to/python3.11)"
+}
+
+install_parts() {
+    local requirements="$MELOFORMER_ROOT/requirements"
+    say "installing: some minutes, once"
+    install_torch
+    pip_install -r "$requirements/core.txt"
+    pip_install --no-deps --require-hashes -r "$requirements/carried.txt"
+    if [ "$1" = all ]; then
+        # Source packages are built with the setuptools of core.txt: one that is fetched for the occasion is not pinned.
+        pip_install --no-build-isolation -r "$requirements/train.txt" -r "$requirements/dev.txt"
+        pip_install --no-deps --require-hashes -r "$requirements/fairseq.txt"
+    fi
+    pip_install --no-deps --no-build-isolation -e "$MELOFORMER_ROOT"
+}
+
+# What PyPI has for Linux is a CUDA build of several GB, so it is the last resort.
+install_torch() {
+    local requirement="$MELOFORMER_ROOT/requirements/torch.txt"
+    if [ -e "$(packages)/borrowed-torch.pth" ] || { [ -n "${MELOFORMER_PYTHON-}" ] && borrow_torch; }; then
+        return
+    elif [ -n "${MELOFORMER_TORCH_INDEX-}" ]; then
+        pip_install --extra-index-url "$MELOFORMER_TORCH_INDEX" -r "$requirement"
+    elif [ "$(uname -s)" != Linux ] || torch_is_at_hand; then
+        pip_install -r "$requirement"
+    elif answers "$TORCH_CPU_INDEX/torch/"; then
+        pip_install --extra-index-url "$TORCH_CPU_INDEX" -r "$requirement"
+    elif ! borrow_torch; then
+        say "$TORCH_CPU_INDEX does not answer: taking PyPI's PyTorch, several GB. Ctrl-C, and a mirror of these CPU builds" \
+            "(MELOFORMER_TORCH_INDEX) or a Python that has PyTorch (MELOFORMER_PYTHON) avoids that."
+        pip_install -r "$requirement"
+    fi
+}
+
+# Installed already, or a file that pip's own settings name.
+torch_is_at_hand() {
+    pip_install --dry-run --no-deps --no-index "$(grep '^torch==' "$MELOFORMER_ROOT/requirements/torch.txt")" >/dev/null 2>&1
+}
+
+answers() {
+    "$MELOFORMER_VENV/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10).close()' "$1" 2>/dev/null
+}
+
+# The PyTorch of the Python that .venv is made with, seen through a path file behind .venv's own packages.
+borrow_torch() {
+    local folder
+    folder="$("$(find_python)" -c '
+import pathlib, torch
+assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
+print(pathlib.Path(torch.__file__).parents[1])' 2>/dev/null)" || return
+    say "using PyTorch from $folder"
+    echo "$folder" > "$(packages)/borrowed-torch.pth"
+}
+
+packages() { "$MELOFORMER_VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
