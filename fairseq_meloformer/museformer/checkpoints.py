@@ -1,0 +1,260 @@
+"""Reading and writing models: fairseq checkpoints in, `model.safetensors` + `config.json` in and out.
+
+Nothing here executes code from a file: pickles go through torch's weights-only reader with a handful of harmless types.
+"""
+
+import argparse
+import hashlib
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy._core.multiarray import scalar as numpy_scalar  # where numpy itself says that its pickles come from
+from torch import Tensor, nn
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import write_atomic
+from fairseq_meloformer.museformer.arguments import config_from_arguments, vocabulary_of
+from fairseq_meloformer.museformer.config import MuseFormerConfig
+from fairseq_meloformer.music.vocabulary import Vocabulary
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+PREFIX = "decoder."
+"""What fairseq puts in front of the names of a language model's parameters."""
+
+SAFE_TYPES: tuple[Any, ...] = (
+    argparse.Namespace,  # fairseq's arguments: `args` in 0.10, parts of `cfg` since 0.12
+    # A meter or a loss is sometimes a numpy number; numpy 1 had its scalars elsewhere.
+    numpy_scalar,
+    (numpy_scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+)
+"""All that a checkpoint may hold besides tensors and Python's plain values."""
+
+_TWO_NAMES = r"_(?:query_proj|key_proj|value_proj|out_proj|self_attn_layer_norm|fc1|fc2|final_layer_norm)\."
+_ALIAS, _SHARED = (re.compile(rf"(layers\.\d+\.(?:self_attn\.)?){stream}({_TWO_NAMES})") for stream in ("sum", "reg"))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model as it was read.
+
+    Attributes:
+        config: what it is made of.
+        parameters: distinct parameters by their core name (no `decoder.`, `reg_*` for shared ones).
+        info: where it came from: "path", "form" ("directory", "fairseq 0.10", "fairseq 0.12") and, if known, "updates".
+    """
+
+    config: MuseFormerConfig
+    parameters: dict[str, Tensor]
+    info: dict[str, Any]
+
+
+def canonical(name: str) -> str:
+    """The one name of a parameter: without `decoder.`, and `reg_*` where both streams share it."""
+    return _ALIAS.sub(r"\1reg\2", name.removeprefix(PREFIX))
+
+
+def with_aliases(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Distinct parameters under all names that a fairseq checkpoint has for them: `decoder.`, `reg_*` and `sum_*`."""
+    named = {PREFIX + name: tensor for name, tensor in parameters.items()}
+    aliases = {name: _SHARED.sub(r"\1sum\2", name) for name in named}
+    return named | {alias: named[name] for name, alias in aliases.items()}
+
+
+def load(path: str | Path, vocabulary: Vocabulary | None = None) -> Loaded:
+    """Read a directory with model.safetensors and config.json, its model.safetensors, or a fairseq checkpoint.
+
+    Args:
+        path: file or directory.
+        vocabulary: of a fairseq checkpoint, if it has another size than the two that MuseFormer was published with.
+
+    Raises:
+        InputError: nothing there that can be read, with what is missing and what to do; a variant of MuseFormer that
+            this implementation does not have; a pickle that holds more than numbers and arguments.
+    """
+    path = Path(path)
+    if path.is_dir() or path.name == WEIGHTS:
+        return _load_directory(path if path.is_dir() else path.parent)
+    if not path.is_file():
+        raise InputError(f"a MuseFormer must be a directory with {WEIGHTS} and {CONFIG} or a fairseq .pt; no {path}")
+    return _from_state(path, read_state(path, mmap=True), vocabulary)
+
+
+def read_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
+    """The content of a fairseq checkpoint, read without running anything that is in it.
+
+    Args:
+        path: the .pt file.
+        mmap: leave tensors on disk until they are used. Not for files that may be rewritten meanwhile.
+
+    Raises:
+        InputError: no checkpoint, or one that holds other types than `SAFE_TYPES`.
+    """
+    try:
+        with torch.serialization.safe_globals(list(SAFE_TYPES)):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path} was not loaded: {_refusal(path)}") from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"{path} must be a fairseq checkpoint, but cannot be read as one: {error}") from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
+        found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise InputError(f"{path} must be a fairseq checkpoint with 'model' and 'args' or 'cfg', but holds {found}")
+    return state
+
+
+def _refusal(path: str | Path) -> str:
+    """What a pickle wants to run, if that can be told without running it."""
+    try:
+        with torch.serialization.safe_globals(list(SAFE_TYPES)):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, IndexError):
+        names = []  # not even a well-formed archive
+    if not names:
+        return "it must be a fairseq checkpoint (.pt), but is no file that torch.save wrote"
+    return (
+        f"it asks for {', '.join(names)}, which may run code. A fairseq checkpoint needs only tensors, plain values "
+        "and argparse.Namespace; if you trust its source, save it again with these parts removed"
+    )
+
+
+def _from_state(path: Path, state: Mapping[str, Any], vocabulary: Vocabulary | None) -> Loaded:
+    arguments, form = _arguments(path, state)
+    parameters = _distinct(path, state["model"])
+    embedding = parameters.get("embed_regular_tokens.weight")
+    if embedding is None:
+        raise InputError(
+            f"{path} must hold a MuseFormer (arch museformer_lm...), but is of arch "
+            f"{arguments.get('arch', 'unknown')!r} with parameters like {sorted(parameters)[:3]}"
+        )
+    vocabulary = vocabulary or vocabulary_of(len(embedding))
+    if vocabulary is None or len(vocabulary) != len(embedding):
+        raise InputError(
+            f"{path} was trained with {len(embedding)} symbols, which is neither published vocabulary (560, 1024)"
+            f"{f' nor the given one ({len(vocabulary)})' if vocabulary else ''}; give its dict.txt with --dict"
+        )
+    try:
+        config = config_from_arguments(arguments, vocabulary)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    history = state.get("optimizer_history") or [{}]
+    updates = history[-1].get("num_updates")
+    # Copies: the file may be rewritten while the model is in use.
+    parameters = {name: tensor.clone() for name, tensor in parameters.items()}
+    return Loaded(config, parameters, {"path": str(path), "form": form, "updates": updates})
+
+
+def _arguments(path: Path, state: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The arguments of training and which fairseq wrote them."""
+    if isinstance(state.get("args"), argparse.Namespace):
+        return vars(state["args"]), "fairseq 0.10"
+    cfg = state.get("cfg")
+    if isinstance(cfg, Mapping):
+        parts = [cfg.get("task"), cfg.get("model")]
+        merged: dict[str, Any] = {}
+        for part in parts:
+            merged |= vars(part) if isinstance(part, argparse.Namespace) else dict(part or {})
+        return merged, "fairseq 0.12"
+    raise InputError(f"{path} must say how it was trained in 'args' or 'cfg', but holds only {sorted(map(str, state))}")
+
+
+def _distinct(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each distinct parameter once.
+
+    Raises:
+        InputError: two names of one parameter have different values.
+    """
+    parameters: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        first = parameters.setdefault(canonical(name), tensor)
+        if first.data_ptr() != tensor.data_ptr() and not torch.equal(first, tensor):
+            raise InputError(
+                f"{path}: {name} and {canonical(name)} must be one parameter (--share-* and --attn-share-* true), "
+                "but differ; MeloFormer has museformer_lm_v2s1 as it was published"
+            )
+    return parameters
+
+
+def _load_directory(directory: Path) -> Loaded:
+    for needed in (WEIGHTS, CONFIG):
+        if not (directory / needed).is_file():
+            raise InputError(_missing(directory, needed))
+    try:
+        config = MuseFormerConfig.from_json((directory / CONFIG).read_text(encoding="utf-8"))
+        with safetensors.safe_open(directory / WEIGHTS, "pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    except InputError as error:
+        raise InputError(f"{directory / CONFIG}: {error}") from error
+    except (safetensors.SafetensorError, UnicodeDecodeError) as error:
+        raise InputError(f"{directory / WEIGHTS} must be a safetensors file, but cannot be read: {error}") from error
+    return Loaded(config, _distinct(directory, stored), {"path": str(directory), "form": "directory"})
+
+
+def _missing(directory: Path, needed: str) -> str:
+    there = sorted(entry.name for entry in directory.iterdir())
+    found = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") if there else "nothing"
+    checkpoints = [name for name in there if name.endswith(".pt")]
+    hint = "give the path of a fairseq .pt or of a directory made by `meloformer convert CHECKPOINT DIR`"
+    if checkpoints:
+        best = next(
+            (name for name in ("checkpoint_best.pt", "checkpoint_last.pt") if name in checkpoints), checkpoints[-1]
+        )
+        hint = f"use {directory / best} itself, or run: meloformer convert {directory / best} {directory}"
+    return f"{directory} must hold {WEIGHTS} and {CONFIG}, but {needed} is missing (there is {found}); {hint}"
+
+
+def assign(model: nn.Module, parameters: Mapping[str, Tensor]) -> None:
+    """Give a model (possibly on the meta device) these parameters, in float32.
+
+    Raises:
+        InputError: parameters that are missing, unknown or of another shape, all of them at once.
+    """
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    names = {canonical(name) for name in expected}
+    problems = [f"{name} is missing" for name in sorted(names - set(parameters))]
+    problems += [f"{name} is unknown" for name in sorted(set(parameters) - names)]
+    problems += [
+        f"{name} must be {tuple(expected[name])}, received {tuple(parameters[name].shape)}"
+        for name in sorted(names & set(parameters))
+        if expected[name] != parameters[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 6} more" if len(problems) > 6 else ""
+        raise InputError(f"these parameters do not fit the model's configuration: {'; '.join(problems[:6])}{more}")
+    full = {name: parameters[name].float() for name in names}
+    model.load_state_dict({name: full[canonical(name)] for name in expected}, assign=True)
+
+
+def save(directory: str | Path, config: MuseFormerConfig, state: Mapping[str, Tensor]) -> None:
+    """Write model.safetensors (each distinct parameter once) and config.json; other files there stay as they are."""
+    directory = Path(directory)
+    parameters = {name: tensor.detach().cpu().contiguous() for name, tensor in _distinct(directory, state).items()}
+    payload = safetensors.torch.save(parameters, metadata={"format": "pt"})
+    write_atomic(directory / WEIGHTS, lambda file: file.write(payload))
+    write_atomic(directory / CONFIG, lambda file: file.write(config.to_json().encode() + b"\n"))
+
+
+def model_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a model's parameters, the same for every form it is stored in.
+
+    Args:
+        state: parameters under fairseq's or the core's names, aliases or not; their values count as float32.
+    """
+    parameters = {canonical(name): tensor for name, tensor in state.items()}
+    digest = hashlib.sha256()
+    for name in sorted(parameters):
+        tensor = parameters[name].detach().cpu().float().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().astype("<f4", copy=False).data)
+    return digest.hexdigest()

@@ -1,0 +1,116 @@
+"""Everything that fairseq 0.12 needs on today's Python, numpy and torch, each with its reason; applied once, first.
+
+It also makes fairseq's loading safe: checkpoints are read without running what is in them, and the directory form of a
+MuseFormer (model.safetensors + config.json) is accepted wherever fairseq takes a checkpoint.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from fairseq_meloformer.museformer import checkpoints
+from fairseq_meloformer.museformer.arguments import arguments_from_config
+
+State = dict[str, Any]
+
+
+def apply() -> None:
+    """Put all of it in force. A second call changes nothing."""
+    _numpy()
+    _warnings()
+    _loading()
+
+
+def _numpy() -> None:
+    # token_block_dataset.py and language_pair_dataset.py read np.compat.long, which numpy 2 has no more.
+    if not hasattr(np, "compat"):
+        setattr(np, "compat", SimpleNamespace(long=int))  # noqa: B010  a plain assignment is a lint error in itself
+    # data_utils.py (masking) and dynamic_crf_layer.py use the aliases that numpy 1.24 removed.
+    for name, kind in (("int", int), ("float", float)):
+        if name not in vars(np):
+            setattr(np, name, kind)
+
+
+def _warnings() -> None:
+    # One or more a step or a start, about fairseq's own code, and nothing a user can act upon.
+    warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\.\w+\(args.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated.*", category=DeprecationWarning)
+    # Hydra, on how fairseq composes its configuration.
+    for text in (
+        "The version_base",
+        "The strict flag",
+        "'config' is validated",
+        "In 'config': Usage of deprecated",
+        r"hydra\.experimental",
+    ):
+        warnings.filterwarnings("ignore", message=rf"\n?{text}", category=UserWarning)
+
+
+def _loading() -> None:
+    from fairseq import checkpoint_utils  # noqa: PLC0415  after the numpy names are there
+
+    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    if getattr(checkpoint_utils.load_checkpoint, "reads_directories", False):
+        return
+    checkpoint_utils.load_checkpoint = _reading_directories(checkpoint_utils.load_checkpoint)
+
+
+def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_on_all_ranks: bool = False) -> State:  # noqa: ARG001
+    """In the place of fairseq's function of this name, which leaves it to torch whether pickles may run code.
+
+    Args:
+        path: a .pt, or a directory with model.safetensors and config.json (or the former itself).
+        arg_overrides: arguments to set in the checkpoint's own.
+        load_on_all_ranks: fairseq's, for remote files.
+
+    Raises:
+        InputError: nothing that can be read, or only by running code.
+    """
+    from fairseq import checkpoint_utils  # noqa: PLC0415
+    from fairseq.dataclass.utils import overwrite_args_by_name  # noqa: PLC0415
+
+    if Path(path).is_dir() or Path(path).name == checkpoints.WEIGHTS:
+        state = _directory_state(path)
+    else:
+        state = checkpoints.read_state(path)
+    if state.get("args") is not None:
+        state["args"].__dict__.update(arg_overrides or {})
+    if state.get("cfg") is not None:
+        state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+        overwrite_args_by_name(state["cfg"], arg_overrides or {})
+    upgraded: State = checkpoint_utils._upgrade_state_dict(state)  # noqa: SLF001  part of the function replaced
+    return upgraded
+
+
+def _directory_state(path: str) -> State:
+    """A directory in the form of a fairseq checkpoint, without any state of training."""
+    loaded = checkpoints.load(path)
+    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+    return {
+        "args": argparse.Namespace(**arguments_from_config(loaded.config)),
+        "model": checkpoints.with_aliases(loaded.parameters),
+        "optimizer_history": [history],
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "last_optimizer_state": None,
+    }
+
+
+def _reading_directories(load_checkpoint: Any) -> Any:  # noqa: ANN401  fairseq's functions have no types
+    """Let fairseq-train start from a directory, which it takes for a missing file, and then silently from scratch."""
+
+    def load(cfg: Any, trainer: Any, **passthrough: Any) -> Any:  # noqa: ANN401
+        for name in ("finetune_from_model", "restore_file"):
+            given = cfg[name]
+            if given and Path(given).is_dir():
+                cfg[name] = str(Path(given) / checkpoints.WEIGHTS)
+        # Otherwise rank 0 sends the others a pickle, which torch's safe reader refuses: it holds omegaconf's classes.
+        cfg.load_checkpoint_on_all_dp_ranks = True
+        return load_checkpoint(cfg, trainer, **passthrough)
+
+    load.reads_directories = True  # type: ignore[attr-defined]
+    return load
