@@ -1,0 +1,63 @@
+"""Key and mode of a passage by the Krumhansl-Schmuckler algorithm.
+
+Source: C. L. Krumhansl, Cognitive Foundations of Musical Pitch (1990), chapter 4; probe-tone profiles of Krumhansl
+and Kessler (1982).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+PITCH_NAMES: Final = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+MODES: Final = ("major", "minor")
+
+_KRUMHANSL_KESSLER: Final = np.array(
+    [
+        [6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],  # major
+        [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17],  # minor
+    ]
+)
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows made zero-mean and of length 1, so that a dot product of two of them is Pearson's correlation."""
+    centred = rows - rows.mean(axis=-1, keepdims=True)
+    normalised: NDArray[np.float64] = centred / np.linalg.norm(centred, axis=-1, keepdims=True)
+    return normalised
+
+
+# (24, 12): every key's profile, twelve major keys from C upwards, then twelve minor ones.
+_KEYS: Final = _unit(
+    np.concatenate([[np.roll(profile, tonic) for tonic in range(12)] for profile in _KRUMHANSL_KESSLER])
+)
+
+
+@dataclass(frozen=True)
+class Tonality:
+    """What the profiles say of one pitch-class histogram.
+
+    tonic is a pitch class (0 = C), mode "major" or "minor". major and minor are the best correlations among the keys
+    of that mode, in [-1, 1]: their difference says how clearly the passage is one or the other (relative keys share
+    their notes, so it is often small).
+    """
+
+    tonic: int
+    mode: str
+    major: float
+    minor: float
+
+    @property
+    def name(self) -> str:
+        """For example "F# minor"."""
+        return f"{PITCH_NAMES[self.tonic]} {self.mode}"
+
+
+def tonality(weights: NDArray[np.float64]) -> Tonality | None:
+    """Best key for pitch-class `weights` (12,), usually sounding time; None when they favour no pitch class at all."""
+    if np.ptp(weights) <= 0:
+        return None
+    correlations = _KEYS @ _unit(weights)
+    best = int(correlations.argmax())
+    return Tonality(best % 12, MODES[best // 12], float(correlations[:12].max()), float(correlations[12:].max()))
