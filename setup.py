@@ -34,8 +34,9 @@ setup(
         "tqdm>=4.66",
         "transformers>=5",
     ],
-    # Two packages are not here, since metadata cannot say `--no-deps`: ve-fairseq asks for a torchaudio that breaks beside a CPU
-    # build of PyTorch (requirements/fairseq.txt), tinysoundfont for PyAudio and so for a compiler (requirements/carried.txt).
+    # Two packages are not here, since metadata cannot say `--no-deps`: ve-fairseq asks for a torchaudio that breaks
+    # beside a CPU build of PyTorch (requirements/fairseq.txt), tinysoundfont for PyAudio, which needs a compiler
+    # (requirements/carried.txt).
     extras_require={
         "train": [
             "antlr4-python3-runtime==4.9.3",
