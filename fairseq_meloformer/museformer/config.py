@@ -10,6 +10,8 @@ from fairseq_meloformer.museformer.pattern import BarPattern
 
 Chunking = Literal["infer", "train", "bosbar"]
 CHUNKINGS: tuple[str, ...] = get_args(Chunking)
+Scope = Literal["past", "history", "plan"]
+SCOPES: tuple[str, ...] = get_args(Scope)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class MuseFormerConfig:
         onset_ids: first and end id of the onset tokens `o-*`.
         offbeat_ids: first and end id of the tokens that have no beat: `t-*`, or `s-*` with `beat_mask_ts`.
         chunking: how the model splits a song when it generates: "infer", or "bosbar" (upstream's `take_bos_as_bar`).
+        scope: the injection scope that steers this model best: "past", "history" or, after plan training, "plan".
+        ahead: how many coming bars tokens read in scope "plan".
         vocabulary_sha256: which vocabulary the ids belong to; empty when unknown.
     """
 
@@ -48,6 +52,8 @@ class MuseFormerConfig:
     onset_ids: tuple[int, int] = (6, 70)
     offbeat_ids: tuple[int, int] = (492, 541)
     chunking: Chunking = "infer"
+    scope: Scope = "past"
+    ahead: int = 8
     vocabulary_sha256: str = ""
 
     def __post_init__(self) -> None:

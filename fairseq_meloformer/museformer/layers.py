@@ -66,7 +66,7 @@ class SelfAttention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(..., dim) -> (..., heads, head_dim)."""
-        return x.unflatten(-1, (self.heads, -1))
+        return x.reshape(*x.shape[:-1], self.heads, -1)
 
     def project(self, x: Tensor, stream: str) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (..., heads, head_dim) of a stream, "reg" or "sum"."""
@@ -178,12 +178,11 @@ class Layer(nn.Module):
             extra: rows of summaries that have no bar of their own; they enter as zeros, for a hook to fill.
         """
         query, key, value = self.self_attn.project(self.norm(tokens), "reg")
-        # One split, not a slice per bar: the gradient of a slice is as long as the whole song.
-        keys, values = key.split(lengths), value.split(lengths)
+        keys, values = _segments(key, lengths), _segments(value, lengths)
         summarised = self.self_attn.summarise(self.norm(summaries), keys, values, bars)
         shown = torch.cat([summarised, summarised.new_zeros(extra, summarised.shape[1])]) if extra else summarised
         key2, value2 = self.self_attn.project_summaries(shown)
-        mixed = self.self_attn.read(query.split(lengths), keys, values, key2, value2, reads)
+        mixed = self.self_attn.read(_segments(query, lengths), keys, values, key2, value2, reads)
         return LayerOutput(
             tokens=self.finish(tokens, mixed),
             summaries=self.finish(summaries, summarised),
@@ -196,3 +195,8 @@ class Layer(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.dropout, self.training)
+
+
+def _segments(packed: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:
+    """Cut (tokens, ...) into segments. In one split, since the gradient of each slice would be as long as the song."""
+    return torch.split(packed, list(lengths))

@@ -32,8 +32,8 @@ class Reading:
     """Which summaries tokens may read besides those of the finished bars, and how.
 
     Attributes:
-        extra: per song of the batch the bars whose summaries exist although their notes do not: negative numbers for bars
-            before the song began, others for bars of the song that are planned. They have no summary of their own.
+        extra: per song of the batch the bars whose summaries exist although their notes do not: negative numbers for
+            bars before the song began, others for planned bars of the song. They have no summary of their own.
         layers: the layers in which they can be read.
         ahead: how far: a token reads the planned summaries of its own bar and of this many coming ones; -1 for none.
         near: if given, only bars at these distances are read note by note; other near ones are read as summaries.
@@ -195,7 +195,7 @@ def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig) -> Lay
     return Layout(
         keep=keep,
         bar_ids=bar_ids[keep],
-        beat_ids=beat_ids(tokens, config)[keep],
+        beat_ids=beat_ids(tokens, latest_beats(tokens, config), config)[keep],
         lengths=lengths,
         bars=bars,
         prefixes=prefixes,
@@ -203,20 +203,20 @@ def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig) -> Lay
     )
 
 
-def beat_ids(tokens: Tensor, config: MuseFormerConfig) -> Tensor:
-    """Position of the latest onset token + 1 for every token (batch, length); see spec section 2."""
+def latest_beats(tokens: Tensor, config: MuseFormerConfig) -> Tensor:
+    """Position of the latest onset token + 1 for every token (batch, length); 0 before the first."""
     first, end = config.onset_ids
     onset = (tokens >= first) & (tokens < end)
     places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     latest = torch.where(onset, places, -1).cummax(1).values
-    beats = torch.where(latest >= 0, tokens.gather(1, latest.clamp(min=0)) - first + 1, 0)
-    return beats.masked_fill(without_beat(tokens, config), 0)
+    return torch.where(latest >= 0, tokens.gather(1, latest.clamp(min=0)) - first + 1, 0)
 
 
-def without_beat(tokens: Tensor, config: MuseFormerConfig) -> Tensor:
-    """Tokens whose beat id is always 0: the special ones, `b-*`, and those of `config.offbeat_ids`."""
+def beat_ids(tokens: Tensor, latest: Tensor, config: MuseFormerConfig) -> Tensor:
+    """Beat ids (spec section 2): the latest beat, but 0 for special tokens, `b-*` and `config.offbeat_ids`."""
     first, end = config.offbeat_ids
-    return (tokens <= BAR_END) | ((tokens >= first) & (tokens < end))
+    without = (tokens <= BAR_END) | ((tokens >= first) & (tokens < end))
+    return latest.masked_fill(without, 0)
 
 
 def _check(tokens: Tensor, config: MuseFormerConfig) -> None:

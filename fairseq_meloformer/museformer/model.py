@@ -22,8 +22,8 @@ class MuseFormer(nn.Module):
     Attributes:
         config: sizes and pattern.
         reading: which summaries without notes tokens may read; set by injection, None as trained upstream.
-        summary_rows: while summaries pass through `sum_key2_proj` and `sum_value2_proj`, which song and bar each row is,
-            for hooks on those modules; None otherwise.
+        summary_rows: while summaries pass through `sum_key2_proj` and `sum_value2_proj`, which song and bar each row
+            is, for hooks on those modules; None otherwise.
     """
 
     def __init__(self, config: MuseFormerConfig) -> None:
@@ -89,7 +89,7 @@ class MuseFormer(nn.Module):
             chunking: as for `forward`.
 
         Returns:
-            summaries (batch, bars, layers, dim), zeros where a song has no such bar; mask (batch, bars), True where it has.
+            summaries (batch, bars, layers, dim), zeros where a song has no such bar; mask (batch, bars), False there.
         """
         layout = lay_out(tokens, chunking, self.config)
         packed = torch.stack([output.summarised for output in self.run(tokens, layout)], dim=1)

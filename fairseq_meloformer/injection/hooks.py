@@ -1,0 +1,176 @@
+"""Forward hooks that put a plan in the place of the summaries a MuseFormer computes for itself.
+
+The input of a layer's `sum_key2_proj` and `sum_value2_proj` is what every later token reads of a bar (spec section 11).
+A pre-hook on these two modules replaces it and touches nothing else, in our model and in upstream's own code alike.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.config import SCOPES, Scope
+from fairseq_meloformer.museformer.layout import Reading, SummaryRows
+from fairseq_meloformer.museformer.model import MuseFormer
+
+_DOORS = re.compile(r"layers\.(\d+)\.self_attn\.sum_(?:key2|value2)_proj$")
+
+
+def summary_doors(model: nn.Module) -> dict[int, list[nn.Module]]:
+    """Per layer the two modules through which tokens get to know summaries; for any model with MuseFormer's names."""
+    doors: dict[int, list[nn.Module]] = {}
+    for name, module in model.named_modules():
+        if match := _DOORS.search(name):
+            doors.setdefault(int(match[1]), []).append(module)
+    if not doors or any(len(pair) != 2 for pair in doors.values()):
+        raise InputError(
+            "a model to inject into must have layers.N.self_attn.sum_key2_proj and sum_value2_proj for every layer, "
+            f"received {type(model).__name__} with {doors and sorted(doors)} such layers: is it a MuseFormer?"
+        )
+    return doors
+
+
+@dataclass(frozen=True)
+class _Injection:
+    """A plan and which of it counts: plan (songs, bars, layers, dim), chosen (songs, bars)."""
+
+    plan: Tensor
+    chosen: Tensor
+    strength: float
+    scope: Scope
+
+    def replace(self, own: Tensor, layer: int, rows: SummaryRows) -> Tensor:
+        """Mix the plan into summaries (rows, dim)."""
+        if len(rows.song) and int(rows.song.max()) >= len(self.plan):
+            raise InputError(
+                f"a plan must have one song for each in the batch, received a plan of {len(self.plan)} "
+                f"for song {int(rows.song.max())} (counted from 0)"
+            )
+        place = rows.bar
+        if self.scope == "history":  # the last planned bar lies right before bar 0, and real bars are left alone
+            place = torch.where(rows.bar < 0, rows.bar + self.plan.shape[1], -1)
+        valid = (place >= 0) & (place < self.plan.shape[1])
+        place = place.clamp(0, self.plan.shape[1] - 1)
+        valid = valid & self.chosen[rows.song, place]
+        planned = self.plan[rows.song, place, layer].to(own)
+        return torch.where(valid[:, None], own.lerp(planned, self.strength), own)
+
+    def extra(self) -> tuple[tuple[int, ...], ...]:
+        """Bars that can be read although they have no notes, for `Reading`."""
+        if self.scope == "past":
+            return ()
+        shift = self.plan.shape[1] if self.scope == "history" else 0
+        return tuple(tuple(int(bar) - shift for bar in song.nonzero()[:, 0]) for song in self.chosen)
+
+
+@contextmanager
+def inject(
+    model: nn.Module,
+    plan: Tensor,
+    layers: Iterable[int] | None = None,
+    bars: Iterable[int] | None = None,
+    strength: float = 1.0,
+    *,
+    scope: Scope = "past",
+    mask: Tensor | None = None,
+    ahead: int | None = None,
+    near: Iterable[int] | None = None,
+) -> Iterator[None]:
+    """Hook a plan into a MuseFormer; the hooks are gone when the context ends, however it ends.
+
+    Args:
+        model: ours, a fairseq model that holds it, or upstream's own (one song at a time, scope "past").
+        plan: (batch, bars, layers, dim) summaries, as `MuseFormer.summaries` gives them; `bars` counts as the model's
+            chunking does.
+        layers: which layers (from 0); all if None.
+        bars: which bars of the plan (from 0); all if None.
+        strength: 1 replaces, 0 leaves the model alone, between them mixes. Summaries of bars without notes are mixed
+            with zeros.
+        scope: "past" replaces the summaries of finished bars; "history" adds the plan as bars before bar 0; "plan" is
+            "past", and tokens also read the planned summaries of their own and the coming bars.
+        mask: (batch, bars) True where the plan has a bar; everywhere if None.
+        ahead: coming bars a token reads in scope "plan"; the model's own setting if None.
+        near: distances of the bars that are still read note by note; the model's pattern if None.
+
+    Raises:
+        InputError: a plan that does not fit the model, or a scope that the model cannot have.
+    """
+    doors = summary_doors(model)
+    chosen_layers = _checked_layers(plan, doors, layers)
+    injection = _Injection(plan, _chosen_bars(plan, bars, mask), _checked_strength(strength), scope)
+    own = next((module for module in model.modules() if isinstance(module, MuseFormer)), None)
+    if scope not in SCOPES:
+        raise InputError(f"scope must be one of {', '.join(SCOPES)}, received {scope!r}")
+    if own is None and (scope != "past" or near is not None):
+        raise InputError(f'upstream\'s own code can only be injected in scope "past", received {scope!r}')
+    with ExitStack() as stack:
+        for layer in chosen_layers:
+            for door in doors[layer]:
+                stack.enter_context(door.register_forward_pre_hook(_hook(injection, layer, own)))
+        if own is not None:
+            reading = Reading(
+                extra=injection.extra(),
+                layers=frozenset(chosen_layers),
+                ahead=(own.config.ahead if ahead is None else ahead) if scope == "plan" else -1,
+                near=None if near is None else tuple(near),
+            )
+            stack.callback(setattr, own, "reading", own.reading)
+            own.reading = reading
+        yield
+
+
+def _hook(injection: _Injection, layer: int, own: MuseFormer | None) -> Callable[[nn.Module, tuple[Any, ...]], Tensor]:
+    def replace(_module: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
+        summaries: Tensor = arguments[0]
+        flat = summaries.reshape(-1, summaries.shape[-1])
+        rows = own.summary_rows if own is not None else None
+        if rows is None:  # upstream runs one song at a time, all its finished bars in order
+            bars = torch.arange(len(flat), device=flat.device)
+            rows = SummaryRows(song=torch.zeros_like(bars), bar=bars)
+        return injection.replace(flat, layer, rows).reshape(summaries.shape)
+
+    return replace
+
+
+def _checked_layers(plan: Tensor, doors: dict[int, list[nn.Module]], layers: Iterable[int] | None) -> list[int]:
+    weight = doors[0][0].get_parameter("weight")
+    if plan.dim() != 4 or plan.shape[2:] != (len(doors), weight.shape[1]):
+        raise InputError(
+            f"a plan for this model must be (batch, bars, {len(doors)}, {weight.shape[1]}), "
+            f"received {tuple(plan.shape)}"
+        )
+    if not bool(plan.isfinite().all()):
+        raise InputError("a plan must be finite, received NaN or infinity: look at the bridge that made it")
+    chosen = sorted(doors) if layers is None else sorted(set(layers))
+    if unknown := [layer for layer in chosen if layer not in doors]:
+        raise InputError(f"layers must be in 0..{len(doors) - 1}, received {unknown}")
+    return chosen
+
+
+def _chosen_bars(plan: Tensor, bars: Iterable[int] | None, mask: Tensor | None) -> Tensor:
+    chosen = torch.ones(plan.shape[:2], dtype=torch.bool, device=plan.device)
+    if mask is not None:
+        if mask.shape != chosen.shape:
+            raise InputError(
+                f"a plan's mask must be (batch, bars) = {tuple(chosen.shape)}, received {tuple(mask.shape)}"
+            )
+        chosen &= mask.bool()
+    if bars is not None:
+        wanted = sorted(set(bars))
+        if outside := [bar for bar in wanted if not 0 <= bar < plan.shape[1]]:
+            raise InputError(f"bars must be in 0..{plan.shape[1] - 1} (the plan's), received {outside}")
+        only = torch.zeros_like(chosen)
+        only[:, wanted] = True
+        chosen &= only
+    return chosen
+
+
+def _checked_strength(strength: float) -> float:
+    if not 0 <= strength <= 10:
+        raise InputError(f"strength must be between 0 (no injection) and 10 (far beyond the plan), received {strength}")
+    return float(strength)
