@@ -233,6 +233,8 @@ def config_from_arguments(arguments: Mapping[str, Any], vocabulary: Vocabulary) 
         onset_ids=_pair(vocabulary.range("o")),
         offbeat_ids=_pair(vocabulary.range("s" if values["beat_mask_ts"] else "t")),
         chunking=_generation_chunking(arguments),
+        scope=arguments.get("injection_scope", "past"),
+        ahead=int(arguments.get("injection_ahead", MuseFormerConfig.ahead)),
         vocabulary_sha256=vocabulary.sha256,
     )
 
@@ -243,7 +245,6 @@ def arguments_from_config(config: MuseFormerConfig) -> dict[str, Any]:
     return values | {
         "arch": ARCH,
         "task": TASK,
-        "criterion": "cross_entropy",
         "num_layers": config.layers,
         "attention_embed_dim": config.dim,
         "ffn_embed_dim": config.ffn_dim,
@@ -257,6 +258,8 @@ def arguments_from_config(config: MuseFormerConfig) -> dict[str, Any]:
         "con2sum": tuple((pattern.far,) for pattern in config.patterns),
         "take_bos_as_bar": config.chunking == "bosbar",
         "beat_mask_ts": config.offbeat_ids == _pair(general().range("s")),
+        "injection_scope": config.scope,
+        "injection_ahead": config.ahead,
         "vocabulary_sha256": config.vocabulary_sha256,
     }
 

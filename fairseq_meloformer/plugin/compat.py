@@ -5,7 +5,9 @@ MuseFormer (model.safetensors + config.json) is accepted wherever fairseq takes 
 """
 
 import argparse
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +19,14 @@ from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.arguments import arguments_from_config
 
 State = dict[str, Any]
+Function = Callable[..., Any]
 
 
 def apply() -> None:
     """Put all of it in force. A second call changes nothing."""
     _numpy()
     _warnings()
+    _batches()
     _loading()
 
 
@@ -40,6 +44,8 @@ def _warnings() -> None:
     # One or more a step or a start, about fairseq's own code, and nothing a user can act upon.
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\.\w+\(args.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated.*", category=DeprecationWarning)
+    # fairseq asks for pinned memory with or without a GPU.
+    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true", category=UserWarning)
     # Hydra, on how fairseq composes its configuration.
     for text in (
         "The version_base",
@@ -51,13 +57,36 @@ def _warnings() -> None:
         warnings.filterwarnings("ignore", message=rf"\n?{text}", category=UserWarning)
 
 
+def _batches() -> None:
+    from fairseq.data import data_utils  # noqa: PLC0415  after the numpy names are there
+
+    if not hasattr(data_utils.batch_by_size, "__wrapped__"):
+        data_utils.batch_by_size = _keeping_all(data_utils.batch_by_size)
+
+
 def _loading() -> None:
-    from fairseq import checkpoint_utils  # noqa: PLC0415  after the numpy names are there
+    from fairseq import checkpoint_utils  # noqa: PLC0415
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
-    if getattr(checkpoint_utils.load_checkpoint, "reads_directories", False):
-        return
-    checkpoint_utils.load_checkpoint = _reading_directories(checkpoint_utils.load_checkpoint)
+    if not hasattr(checkpoint_utils.load_checkpoint, "__wrapped__"):
+        checkpoint_utils.load_checkpoint = _reading_directories(checkpoint_utils.load_checkpoint)
+
+
+def _keeping_all(batch_by_size: Function) -> Function:
+    """Bring back the last batch, which fairseq 0.12 drops unless its size is a multiple of 8 (fairseq issue 5036).
+
+    Without it, generation and extraction would silently leave out up to a whole batch of songs.
+    """
+
+    @functools.wraps(batch_by_size)
+    def complete(indices: Any, *args: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401  fairseq's functions have no types
+        if len(indices) == 0:
+            return []
+        batches: list[Any] = list(batch_by_size(indices, *args, **kwargs))
+        kept = sum(map(len, batches))
+        return batches if kept == len(indices) else [*batches, np.asarray(indices)[kept:]]
+
+    return complete
 
 
 def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_on_all_ranks: bool = False) -> State:  # noqa: ARG001
@@ -92,7 +121,9 @@ def _directory_state(path: str) -> State:
     loaded = checkpoints.load(path)
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
     return {
-        "args": argparse.Namespace(**arguments_from_config(loaded.config)),
+        "args": argparse.Namespace(
+            criterion="cross_entropy", sentence_avg=False, **arguments_from_config(loaded.config)
+        ),
         "model": checkpoints.with_aliases(loaded.parameters),
         "optimizer_history": [history],
         "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
@@ -100,9 +131,10 @@ def _directory_state(path: str) -> State:
     }
 
 
-def _reading_directories(load_checkpoint: Any) -> Any:  # noqa: ANN401  fairseq's functions have no types
+def _reading_directories(load_checkpoint: Function) -> Function:
     """Let fairseq-train start from a directory, which it takes for a missing file, and then silently from scratch."""
 
+    @functools.wraps(load_checkpoint)
     def load(cfg: Any, trainer: Any, **passthrough: Any) -> Any:  # noqa: ANN401
         for name in ("finetune_from_model", "restore_file"):
             given = cfg[name]
@@ -112,5 +144,4 @@ def _reading_directories(load_checkpoint: Any) -> Any:  # noqa: ANN401  fairseq'
         cfg.load_checkpoint_on_all_dp_ranks = True
         return load_checkpoint(cfg, trainer, **passthrough)
 
-    load.reads_directories = True  # type: ignore[attr-defined]
     return load
