@@ -66,7 +66,7 @@ class SelfAttention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(..., dim) -> (..., heads, head_dim)."""
-        return x.reshape(*x.shape[:-1], self.heads, -1)
+        return x.reshape(*x.shape[:-1], self.heads, x.shape[-1] // self.heads)
 
     def project(self, x: Tensor, stream: str) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (..., heads, head_dim) of a stream, "reg" or "sum"."""
