@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +103,9 @@ def read_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         InputError: no checkpoint, or one that holds other types than `SAFE_TYPES`.
     """
     try:
-        with torch.serialization.safe_globals(list(SAFE_TYPES)):
+        with torch.serialization.safe_globals(list(SAFE_TYPES)), warnings.catch_warnings():
+            # A pickle of another protocol is either read or refused; the user need not hear of it.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} was not loaded: {_refusal(path)}") from error

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-import torch
-
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music.vocabulary import Vocabulary
@@ -37,8 +35,7 @@ def convert(checkpoint: Path, directory: Path, vocabulary: Vocabulary | None = N
         InputError: a checkpoint that cannot be used.
     """
     loaded = checkpoints.load(checkpoint, vocabulary)
-    with torch.device("meta"):
-        model = MuseFormer(loaded.config)
+    model = MuseFormer(loaded.config)
     checkpoints.assign(model, loaded.parameters)
     model.save_pretrained(directory)
     return model

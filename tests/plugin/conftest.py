@@ -1,0 +1,73 @@
+"""fairseq in the process of the tests, and songs for it."""
+
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fairseq", reason="the plugin needs fairseq")
+
+from fairseq_meloformer.music.vocabulary import published
+from fairseq_meloformer.plugin import compat
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """pytest makes every warning an error for each test anew; fairseq's own are none of ours."""
+    compat.apply()
+
+
+def song(generator, bars):
+    """A grammatical song as text."""
+    tokens = []
+    for _ in range(bars):
+        tokens.append(f"t-{generator.randint(20, 40)}")
+        for onset in sorted(generator.sample(range(48), generator.randint(0, 4))):
+            tokens.append(f"o-{onset}")
+            for program in sorted(generator.sample((0, 25, 80, 128), generator.randint(1, 2))):
+                tokens.append(f"i-{program}")
+                for pitch in sorted(generator.sample(range(40, 90), generator.randint(1, 2)), reverse=True):
+                    tokens += [f"p-{pitch + 128 * (program == 128)}", f"d-{generator.randint(0, 20)}", "v-20"]
+        tokens.append("b-1")
+    return " ".join(tokens)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Songs as text, and where they are binarised."""
+
+    data: Path
+    songs: dict[str, list[str]]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """30 songs to train on, 7 to validate, 3 prompts of which one is empty; made by the real fairseq-preprocess."""
+    folder = tmp_path_factory.mktemp("corpus")
+    generator = random.Random(0)
+    songs = {
+        "train": [song(generator, generator.randint(1, 8)) for _ in range(30)],
+        "valid": [song(generator, generator.randint(2, 6)) for _ in range(7)],
+        "test": ["", song(generator, 1), song(generator, 3)],
+    }
+    for split, lines in songs.items():
+        (folder / split).write_text("".join(f"{line}\n" for line in lines))
+    published().write(folder / "dict.txt")
+    splits = [argument for split in ("train", "valid", "test") for argument in (f"--{split}pref", folder / split)]
+    command("preprocess", "--only-source", "--srcdict", folder / "dict.txt", "--destdir", folder / "bin", *splits)
+    return Corpus(folder / "bin", songs)
+
+
+def command(name, *arguments, data="", fails=False):
+    """Run a fairseq command in a process of its own; its output."""
+    program = [sys.executable, "-c", f"from fairseq_cli.{name} import cli_main; cli_main()", *map(str, arguments)]
+    done = subprocess.run(
+        program, check=False, input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
+    assert (done.returncode != 0) == fails, done.stdout[-4000:]
+    return done.stdout

@@ -1,0 +1,70 @@
+"""What fairseq needs today, and loading that runs nothing."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import data_utils
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.plugin import compat
+
+
+class Malicious:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.victim),)
+
+
+def test_numpy_names_that_fairseq_reads_are_there():
+    assert np.vectorize(int, otypes=[vars(np)["compat"].long])([1.0]).dtype.kind == "i"
+    assert vars(np)["int"] is int
+    assert vars(np)["float"] is float
+
+
+def test_applying_twice_wraps_once():
+    before = data_utils.batch_by_size, checkpoint_utils.load_checkpoint
+    compat.apply()
+    assert (data_utils.batch_by_size, checkpoint_utils.load_checkpoint) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 8, 13])
+@pytest.mark.parametrize("limits", [{"max_sentences": 4}, {"max_tokens": 350}, {"max_sentences": 8, "max_tokens": 900}])
+def test_batches_hold_every_sample_once(size, limits):
+    indices = np.random.default_rng(0).permutation(size)
+    lengths = np.full(size, 100)
+    for multiple in (1, 8):
+        batches = data_utils.batch_by_size(
+            indices, lambda _: 100, num_tokens_vec=lengths, required_batch_size_multiple=multiple, **limits
+        )
+        assert [index for batch in batches for index in batch] == indices.tolist()
+        assert all(0 < len(batch) <= limits.get("max_sentences", 3) for batch in batches)
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_fairseq_loads_nothing_that_runs_code(tmp_path, monkeypatch, forced):
+    if forced:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    victim = tmp_path / "executed"
+    torch.save({"args": None, "model": {}, "extra_state": Malicious(victim)}, tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps({"model": Malicious(victim)}))
+    for name in ("evil.pt", "plain.pt"):
+        for load in (
+            checkpoint_utils.load_checkpoint_to_cpu,
+            lambda path: checkpoint_utils.load_model_ensemble_and_task([path]),
+        ):
+            with pytest.raises(InputError, match="was not loaded"):
+                load(str(tmp_path / name))
+    assert not victim.exists()
+
+
+def test_a_missing_model_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"model\.safetensors is missing"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path))
+    with pytest.raises(OSError, match="Model file not found"):
+        checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "none.pt")])
