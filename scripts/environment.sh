@@ -103,7 +103,8 @@ install_parts() {
         pip_install --no-build-isolation -r "$requirements/train.txt" -r "$requirements/dev.txt"
         pip_install --no-deps --require-hashes -r "$requirements/fairseq.txt"
     fi
-    pip_install --no-deps --no-build-isolation -e "$MELOFORMER_ROOT"
+    # setuptools warns at length that a folder beside the package could hide it.
+    PYTHONWARNINGS=ignore pip_install --no-deps --no-build-isolation -e "$MELOFORMER_ROOT"
 }
 
 # What PyPI has for Linux is a CUDA build of several GB, so it is the last resort.
