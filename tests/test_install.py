@@ -1,0 +1,177 @@
+"""Requirements agree with each other, composing needs no fairseq, and the scripts' environment can be trusted."""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import setuptools
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+CORE = ("torch.txt", "core.txt", "carried.txt")
+
+
+def pins(*names):
+    """Version by distribution in these requirement files; every line must pin exactly."""
+    found = {}
+    for name in names:
+        text = (ROOT / "requirements" / name).read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in filter(None, (line.split("#")[0].strip() for line in text.splitlines())):
+            pin = re.match(r"([\w-]+)==([\w.]+)(?=$|[ ;])", line)
+            assert pin, f"{name}: {line} is not pinned"
+            found[re.sub(r"[-_.]+", "-", pin[1]).lower()] = pin[2]
+    return found
+
+
+def test_a_version_that_is_pinned_twice_is_pinned_once():
+    files = sorted(path.name for path in (ROOT / "requirements").glob("*.txt"))
+    together = pins(*files)
+    assert all(together[name] == version for file in files for name, version in pins(file).items())
+
+
+@pytest.mark.parametrize("name", ["carried.txt", "fairseq.txt"])
+def test_wheels_of_one_person_projects_are_pinned_by_hash(name):
+    text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+    for requirement in re.split(r"\n(?=\S)", text.replace("\\\n", " ")):
+        assert requirement.startswith("#") or re.search(r"--hash=sha256:[0-9a-f]{64}", requirement)
+
+
+def test_what_setup_asks_for_is_what_is_pinned(monkeypatch):
+    setup = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: setup.update(arguments))
+    runpy.run_path(str(ROOT / "setup.py"))
+    everything = pins(*(path.name for path in (ROOT / "requirements").glob("*.txt")))
+    for names, pinned in [
+        (setup["install_requires"], pins(*CORE)),
+        *((names, everything) for names in setup["extras_require"].values()),
+    ]:
+        for wanted in map(Requirement, names):
+            assert wanted.specifier.contains(pinned[wanted.name.lower()]), str(wanted)
+
+
+def test_the_core_imports_without_fairseq_and_what_only_training_needs():
+    code = """
+import importlib, pkgutil, sys
+from importlib.metadata import packages_distributions
+barred = {"fairseq", "fairseq_cli"} | {
+    module for module, names in packages_distributions().items()
+    if {name.lower().replace("_", "-") for name in names} & set(sys.argv[1:])
+}
+class Bar:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in barred:
+            raise ModuleNotFoundError(f"{name} is barred", name=name)
+sys.meta_path.insert(0, Bar())
+import fairseq_meloformer
+names = [m.name for m in pkgutil.walk_packages(fairseq_meloformer.__path__, "fairseq_meloformer.", onerror=print)
+         if ".plugin" not in m.name]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+    only_training = set(pins("train.txt", "dev.txt", "fairseq.txt")) - set(pins(*CORE))
+    run = subprocess.run([sys.executable, "-c", code, *only_training], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert int(run.stdout.split()[-1]) > 20
+
+
+class Checkout:
+    """A folder with the real scripts, in which pip only writes down what it is asked for."""
+
+    def __init__(self, root):
+        self.root, self.venv, self.log = root, root / ".venv", root / "pip.log"
+        shutil.copytree(ROOT / "scripts", root / "scripts")
+        shutil.copytree(ROOT / "requirements", root / "requirements")
+        shutil.copy(ROOT / "setup.py", root)
+
+    def prepare(self, part, pip='echo "$*" >> pip.log', **environment):
+        script = f"source scripts/environment.sh; pip_install() {{ {pip}; }}; prepare_environment {part}"
+        env = {**os.environ, "MELOFORMER_TORCH_INDEX": "https://torch.example", **environment}
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        return subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+
+    def asked(self):
+        """What pip was asked for since the last call."""
+        text = self.log.read_text() if self.log.exists() else ""
+        self.log.unlink(missing_ok=True)
+        return text
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+def test_a_second_run_installs_nothing_and_a_changed_requirement_does(checkout):
+    first = checkout.prepare("all", MELOFORMER_PYTHON=sys.executable)
+    assert first.returncode == 0, first.stderr
+    asked = checkout.asked()
+    assert "fairseq.txt" in asked
+    assert "carried.txt" in asked
+    assert "torch.txt" not in asked  # a Python that has PyTorch was named: it is borrowed
+    assert list(checkout.venv.glob("lib/*/site-packages/borrowed-torch.pth"))
+
+    start = time.perf_counter()
+    assert checkout.prepare("all").returncode == checkout.prepare("compose").returncode == 0
+    assert time.perf_counter() - start < 2  # 0.03 s each on an idle machine
+    assert checkout.asked() == ""
+
+    kept = checkout.venv / "kept"
+    kept.touch()
+    with (checkout.root / "requirements/core.txt").open("a") as file:
+        file.write("six==1.17.0\n")
+    assert checkout.prepare("compose").returncode == 0
+    asked = checkout.asked()
+    assert "core.txt" in asked
+    assert "fairseq.txt" not in asked
+    assert "torch.txt" not in asked
+    assert kept.exists()
+    assert checkout.prepare("all").returncode == 0
+    assert "fairseq.txt" in checkout.asked()
+
+
+def test_what_a_killed_or_failed_run_leaves_is_not_trusted(checkout):
+    assert checkout.prepare("compose", pip="kill -9 $$").returncode == -9
+    left = checkout.venv / "left"
+    left.touch()
+    assert checkout.prepare("compose", pip="return 1").returncode == 1
+    assert not left.exists()
+    assert not list(checkout.venv.glob("installed.*"))
+    again = checkout.prepare("compose")
+    assert again.returncode == 0, again.stderr
+    asked = checkout.asked()
+    assert "--extra-index-url https://torch.example" in asked
+    assert "core.txt" in asked
+    assert (checkout.venv / "installed.compose").exists()
+    assert not (checkout.venv / "installing").exists()
+
+
+def test_two_installs_at_once_do_not_meet(checkout):
+    checkout.venv.mkdir()
+    (checkout.venv / "installing").write_text(str(os.getpid()))
+    refused = checkout.prepare("compose")
+    assert refused.returncode == 1
+    assert f"process {os.getpid()} is installing" in refused.stderr
+    assert checkout.asked() == ""
+
+
+def test_somebody_elses_folder_is_not_touched(checkout):
+    checkout.venv.mkdir()
+    (checkout.venv / "thesis.txt").write_text("mine")
+    refused = checkout.prepare("compose")
+    assert refused.returncode == 1
+    assert "must be a virtual environment" in refused.stderr
+    assert (checkout.venv / "thesis.txt").read_text() == "mine"
+
+
+def test_without_a_python_that_fits_the_message_says_what_to_do(checkout):
+    refused = checkout.prepare("compose", MELOFORMER_PYTHON="no-such-python")
+    assert refused.returncode == 1
+    assert "Python 3.11 or 3.12 is needed" in refused.stderr
+    assert "apt-get install python3.11 python3.11-venv" in refused.stderr
