@@ -213,6 +213,12 @@ class SummaryStore:
         """All items of a subset, one at a time."""
         return iter(self.subset(subset))
 
+    @staticmethod
+    def finished(directory: Path, subset: str) -> set[str]:
+        """Ids of all items of a subset that are on disk, none while there is no such store."""
+        folder = directory / subset
+        return {name for path in shard_paths(folder) for name in shard_metadata(path)} if folder.is_dir() else set()
+
     def damaged(self) -> list[Path]:
         """Shards whose content does not have its checksum: reads everything."""
         return [

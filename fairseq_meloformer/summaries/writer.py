@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.summaries.store import DTYPES, Item, StoreHeader, shard_metadata, shard_paths, write_shard
+from fairseq_meloformer.summaries.store import DTYPES, Item, StoreHeader, SummaryStore, shard_paths, write_shard
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -57,7 +57,7 @@ class StoreWriter:
         self._lock = self._take_lock()
         for leftover in self._directory.glob(f".r{rank}-*.tmp"):
             leftover.unlink()
-        self.done = {name for path in shard_paths(self._directory) for name in shard_metadata(path)}
+        self.done = SummaryStore.finished(Path(directory), subset)
         mine = shard_paths(self._directory, rank)
         self._number = int(mine[-1].stem.split("-")[1]) + 1 if mine else 0
         self._failure: BaseException | None = None
