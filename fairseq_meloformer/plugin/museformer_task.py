@@ -2,12 +2,14 @@
 
 import argparse
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fairseq import utils
 from fairseq.data import data_utils
+from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from torch import Tensor
@@ -19,6 +21,21 @@ from fairseq_meloformer.plugin import native
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
 
 logger = logging.getLogger(__name__)
+
+
+class PromptGenerator(SequenceGenerator):
+    """fairseq's generator; `--min-len` also holds for a prompt that is shorter than others in its batch."""
+
+    def _prefix_tokens(
+        self, step: int, lprobs: Tensor, scores: Tensor, tokens: Tensor, prefix_tokens: Tensor, beam_size: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if step < self.min_len:
+            beyond = prefix_tokens[:, step].eq(self.pad).repeat_interleave(beam_size)
+            lprobs[beyond, self.eos] = -math.inf
+        forced: tuple[Tensor, Tensor, Tensor] = super()._prefix_tokens(
+            step, lprobs, scores, tokens, prefix_tokens, beam_size
+        )
+        return forced
 
 
 class MuseFormerLanguageModelingTask(LanguageModelingTask):
@@ -93,6 +110,10 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
                     f"but token {int(unknown[0])} of prompt {number} is not"
                 )
         return MuseFormerDataset(src_tokens, src_lengths, chunking=self.chunking)
+
+    def build_generator(self, models: Sequence[Any], args: Any, seq_gen_cls: Any = None, **others: Any) -> Any:  # noqa: ANN401
+        """The generator of fairseq-generate and fairseq-interactive."""
+        return super().build_generator(models, args, seq_gen_cls=seq_gen_cls or PromptGenerator, **others)
 
 
 if not native.in_use():

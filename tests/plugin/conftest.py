@@ -1,8 +1,6 @@
 """fairseq in the process of the tests, and songs for it."""
 
 import random
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +8,10 @@ import pytest
 
 pytest.importorskip("fairseq", reason="the plugin needs fairseq")
 
+from fairseq_commands import command
+
 from fairseq_meloformer.music.vocabulary import published
 from fairseq_meloformer.plugin import compat
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +59,3 @@ def corpus(tmp_path_factory):
     splits = [argument for split in ("train", "valid", "test") for argument in (f"--{split}pref", folder / split)]
     command("preprocess", "--only-source", "--srcdict", folder / "dict.txt", "--destdir", folder / "bin", *splits)
     return Corpus(folder / "bin", songs)
-
-
-def command(name, *arguments, data="", fails=False):
-    """Run a fairseq command in a process of its own; its output."""
-    program = [sys.executable, "-c", f"from fairseq_cli.{name} import cli_main; cli_main()", *map(str, arguments)]
-    done = subprocess.run(
-        program, check=False, input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    )
-    assert (done.returncode != 0) == fails, done.stdout[-4000:]
-    return done.stdout

@@ -1,0 +1,98 @@
+"""The criterion `museformer_plan`: cross entropy, with the song's own plan injected into a share of the batches."""
+
+import math
+from ast import literal_eval
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq import utils
+from fairseq.criterions import register_criterion
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
+from fairseq.logging import metrics
+from fairseq.models import FairseqLanguageModel
+from torch import Tensor
+
+from fairseq_meloformer.injection import inject
+from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
+from fairseq_meloformer.museformer.model import MuseFormer
+
+_DEFAULT = PlanTraining()
+Logs = dict[str, Any]
+Result = tuple[Tensor, int, Logs]
+
+
+@dataclass
+class PlanCriterionConfig(CrossEntropyCriterionConfig):
+    """Options on the command line; see `PlanTraining`."""
+
+    plan_probability: float = field(
+        default=_DEFAULT.probability, metadata={"help": "share of batches into which the songs' own plan is injected"}
+    )
+    plan_noise: str = field(
+        default=repr(_DEFAULT.noise), metadata={"help": "noise on the plan in standard deviations, to choose from"}
+    )
+    plan_dropped: str = field(
+        default=repr(_DEFAULT.dropped), metadata={"help": "shares of bars that the plan lacks, to choose from"}
+    )
+    plan_near: str = field(
+        default=repr(_DEFAULT.near),
+        metadata={"help": "distances of bars that are still read note by note, to choose from; None: all"},
+    )
+
+
+@register_criterion("museformer_plan", dataclass=PlanCriterionConfig)
+class PlanCriterion(CrossEntropyCriterion):
+    """Cross entropy under plan training; validation reports the loss without a plan and the loss with one."""
+
+    def __init__(
+        self,
+        task: Any,  # noqa: ANN401
+        sentence_avg: bool,
+        plan_probability: float,
+        plan_noise: str,
+        plan_dropped: str,
+        plan_near: str,
+    ) -> None:
+        super().__init__(task, sentence_avg)
+        self.recipe = PlanTraining(
+            probability=plan_probability,
+            noise=literal_eval(plan_noise),
+            dropped=literal_eval(plan_dropped),
+            near=literal_eval(plan_near),
+        )
+
+    def forward(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool = True) -> Result:
+        """Loss of a batch, number of tokens, and what to log."""
+        tokens = sample["net_input"]["src_tokens"]
+        decoder: MuseFormer = model.decoder
+        if model.training:
+            wanted = self.recipe.wanted()
+            with self.recipe.injected(decoder, tokens) if wanted else nullcontext():
+                loss, size, logs = super().forward(model, sample, reduce=reduce)
+            return loss, size, _logs(logs, None if wanted else loss, loss if wanted else None)
+        loss, size, logs = super().forward(model, sample, reduce=reduce)
+        plan, mask = own_summaries(decoder, tokens)
+        with inject(decoder, plan, scope="plan", mask=mask):
+            planned, _, _ = super().forward(model, sample, reduce=reduce)
+        return loss, size, _logs(logs, loss, planned)
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: Sequence[Logs]) -> None:
+        """Mean loss in bits a token without (`loss`, `ppl`) and with a plan (`plan_loss`)."""
+        for name in ("loss", "plan_loss"):
+            tokens = sum(int(log[f"{name}_tokens"]) for log in logging_outputs)
+            if tokens:
+                total = sum(float(log[name]) for log in logging_outputs)
+                metrics.log_scalar(name, total / tokens / math.log(2), tokens, round=3)
+                if name == "loss":
+                    metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["loss"].avg))
+
+
+def _logs(logs: Logs, plain: Tensor | None, planned: Tensor | None) -> Logs:
+    """Losses kept apart, so that `loss` can be compared with an ordinary training's; the same keys in every process."""
+    for name, loss in (("loss", plain), ("plan_loss", planned)):
+        logs[name] = 0.0 if loss is None else loss.data
+        logs[f"{name}_tokens"] = 0 if loss is None else logs["ntokens"]
+    return logs
