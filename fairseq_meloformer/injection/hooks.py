@@ -46,6 +46,8 @@ class _Injection:
 
     def replace(self, own: Tensor, layer: int, rows: SummaryRows) -> Tensor:
         """Mix the plan into summaries (rows, dim)."""
+        if not self.plan.shape[1]:
+            return own
         if len(rows.song) and int(rows.song.max()) >= len(self.plan):
             raise InputError(
                 f"a plan must have one song for each in the batch, received a plan of {len(self.plan)} "

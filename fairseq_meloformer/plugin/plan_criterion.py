@@ -5,9 +5,8 @@ from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fairseq import utils
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
 from fairseq.logging import metrics
@@ -16,7 +15,9 @@ from torch import Tensor
 
 from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
-from fairseq_meloformer.museformer.model import MuseFormer
+
+if TYPE_CHECKING:
+    from fairseq_meloformer.museformer.model import MuseFormer
 
 _DEFAULT = PlanTraining()
 Logs = dict[str, Any]
@@ -71,28 +72,24 @@ class PlanCriterion(CrossEntropyCriterion):
             wanted = self.recipe.wanted()
             with self.recipe.injected(decoder, tokens) if wanted else nullcontext():
                 loss, size, logs = super().forward(model, sample, reduce=reduce)
-            return loss, size, _logs(logs, None if wanted else loss, loss if wanted else None)
+            return loss, size, _with_plan(logs, loss if wanted else None)
         loss, size, logs = super().forward(model, sample, reduce=reduce)
         plan, mask = own_summaries(decoder, tokens)
         with inject(decoder, plan, scope="plan", mask=mask):
             planned, _, _ = super().forward(model, sample, reduce=reduce)
-        return loss, size, _logs(logs, loss, planned)
+        return loss, size, _with_plan(logs, planned)
 
     @staticmethod
     def reduce_metrics(logging_outputs: Sequence[Logs]) -> None:
-        """Mean loss in bits a token without (`loss`, `ppl`) and with a plan (`plan_loss`)."""
-        for name in ("loss", "plan_loss"):
-            tokens = sum(int(log[f"{name}_tokens"]) for log in logging_outputs)
-            if tokens:
-                total = sum(float(log[name]) for log in logging_outputs)
-                metrics.log_scalar(name, total / tokens / math.log(2), tokens, round=3)
-                if name == "loss":
-                    metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["loss"].avg))
+        """Mean loss in bits a token: `loss` (in validation without a plan), and `plan_loss` of what had a plan."""
+        CrossEntropyCriterion.reduce_metrics(logging_outputs)
+        tokens = sum(int(log["plan_tokens"]) for log in logging_outputs)
+        if tokens:
+            total = sum(float(log["plan_loss"]) for log in logging_outputs)
+            metrics.log_scalar("plan_loss", total / tokens / math.log(2), tokens, round=3)
 
 
-def _logs(logs: Logs, plain: Tensor | None, planned: Tensor | None) -> Logs:
-    """Losses kept apart, so that `loss` can be compared with an ordinary training's; the same keys in every process."""
-    for name, loss in (("loss", plain), ("plan_loss", planned)):
-        logs[name] = 0.0 if loss is None else loss.data
-        logs[f"{name}_tokens"] = 0 if loss is None else logs["ntokens"]
-    return logs
+def _with_plan(logs: Logs, loss: Tensor | None) -> Logs:
+    """The same keys in every process, since fairseq adds them up."""
+    planned = (0.0, 0) if loss is None else (loss.data, logs["ntokens"])
+    return {**logs, "plan_loss": planned[0], "plan_tokens": planned[1]}
