@@ -16,7 +16,8 @@ import numpy as np
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import AXES, Attributes
 from fairseq_meloformer.music.levels import Levels
-from fairseq_meloformer.music.lexicon import FOLDER, LANGUAGES, Lexicon, Scene, default_lexicon, read_yaml
+from fairseq_meloformer.music.lexicon import FOLDER, Lexicon, default_lexicon
+from fairseq_meloformer.music.scenes import LANGUAGES, Scene, read_yaml, with_article
 from fairseq_meloformer.music.wording import FORMS, Fact, exact, facts, joined, say
 
 STYLES: Final = ("labels", "phrase", "sentence", "scene", "prompt")
@@ -288,12 +289,8 @@ def _filled(slot: str, chosen: list[Fact], draft: _Draft) -> str:
             else ("、" if form == "labels" else "，").join(parts)
         )
     if slot == "a_adjectives":
-        return _with_article(", ".join(parts))
+        return with_article(", ".join(parts))
     return joined(parts, ", ", " and ") if slot.startswith("and_") or form in ("nouns", "clauses") else ", ".join(parts)
-
-
-def _with_article(text: str) -> str:
-    return ("an " if text[0].lower() in "aeiou" else "a ") + text
 
 
 def _tail(reading: _Reading, draft: _Draft) -> str:
@@ -311,7 +308,7 @@ def _named(scene: Scene, draft: _Draft) -> dict[str, str]:
     word = draft.rng.choice(scene.words[draft.tongue()])
     if scene.kind == "scene":
         return {"scene": word.full if draft.lang == "en" else word.text}
-    return {"mood": word.text, "a_mood": _with_article(word.text)}
+    return {"mood": word.text, "a_mood": with_article(word.text)}
 
 
 def _fill(pattern: str, fill: dict[str, str]) -> str:

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import ATTRIBUTES, AXES, Attributes
-from fairseq_meloformer.music.lexicon import FOLDER, read_yaml
+from fairseq_meloformer.music.lexicon import FOLDER
 from fairseq_meloformer.music.passage import DRUMS
+from fairseq_meloformer.music.scenes import read_yaml
 
 # Which form of wording.yaml each slot of a sentence takes, by language.
 FORMS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
