@@ -6,7 +6,6 @@ module names, the upstream code included. Our own model hands them out itself an
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music.vocabulary import BAR_END, PAD
 from fairseq_meloformer.summaries.statistics import Moments, Statistics
@@ -103,17 +103,8 @@ def _extract_one(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 of the parameters, names and values; the same for our model and upstream's with one checkpoint."""
-    digest = hashlib.sha256()
-    named = {
-        name.removeprefix("decoder."): parameter
-        for name, parameter in (core(model) or model).named_parameters(remove_duplicate=False)
-    }
-    for name, parameter in sorted(named.items()):
-        values = parameter.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
-        digest.update(values.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    """`checkpoints.model_hash` of a model's parameters; the same for ours and upstream's with one checkpoint."""
+    return checkpoints.model_hash(dict((core(model) or model).named_parameters(remove_duplicate=False)))
 
 
 def finish(directory: Path, subset: str, ids: Collection[str]) -> Statistics | None:

@@ -1,0 +1,166 @@
+"""The task `summary_extraction`: fairseq-generate runs the frozen model over songs and keeps their summaries."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq import utils
+from fairseq.data import data_utils
+from fairseq.tasks import TASK_REGISTRY, register_task
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import read_jsonl
+from fairseq_meloformer.museformer.arguments import TASK
+from fairseq_meloformer.music.vocabulary import SPECIAL, Vocabulary
+from fairseq_meloformer.plugin import museformer_task  # noqa: F401  registers the task that this one derives from
+from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
+from fairseq_meloformer.summaries.extraction import core, extract, fingerprint, finish, projections
+from fairseq_meloformer.summaries.store import DTYPES, StoreHeader, SummaryStore
+from fairseq_meloformer.summaries.writer import StoreWriter
+
+logger = logging.getLogger(__name__)
+
+Base: Any = TASK_REGISTRY[TASK]
+"""Ours, or that of the user's own MuseFormer, which knows how to build its model."""
+
+
+@register_task("summary_extraction")
+class SummaryExtractionTask(Base):
+    """Writes the summaries of `--gen-subset` to `--summary-store`; goes on where an earlier run was stopped.
+
+    With `--distributed-world-size N --distributed-rank r`, process r of N takes every N-th song, for one common store.
+    """
+
+    @classmethod
+    def add_args(cls, parser: argparse.ArgumentParser) -> None:
+        """The options of language modelling, and where summaries go."""
+        super().add_args(parser)
+        parser.add_argument(
+            "--summary-store", metavar="DIR", required=True, help="the store to write to or to go on with"
+        )
+        parser.add_argument("--summary-dtype", choices=DTYPES, default="float32", help="how numbers are kept")
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **_: Any) -> None:  # noqa: ANN401, ARG002
+        """Load whole songs, and the descriptions of them that `meloformer prepare` laid beside them.
+
+        Raises:
+            InputError: there is no such split, or the descriptions are not one for each song.
+        """
+        directory = Path(utils.split_paths(self.args.data)[0])
+        songs = data_utils.load_indexed_dataset(str(directory / split), self.source_dictionary, None)
+        if songs is None:
+            there = sorted({entry.stem for entry in directory.glob("*.idx")})
+            raise InputError(f"{directory} must hold the split {split!r} ({split}.bin and .idx), but has {there}")
+        self.datasets[split] = MuseFormerDataset(songs, songs.sizes, chunking="infer", shortest=2)
+        self.subset = split
+        self.items = _descriptions(directory / f"{split}.items.jsonl", len(songs))
+        self.ids = [str(item["id"]) for item in self.items]
+
+    @property
+    def store(self) -> Path:
+        """Directory of the store."""
+        return Path(self.args.summary_store)
+
+    def get_batch_iterator(
+        self,
+        dataset: MuseFormerDataset,
+        num_shards: int = 1,
+        shard_id: int = 0,
+        **options: Any,  # noqa: ANN401
+    ) -> "_Batches":
+        """Batches of this process's songs that are not in the store yet.
+
+        Whose a song is depends on its number alone: processes start at different times and see different stores.
+        """
+        self.wanted = [self.ids[index] for index in dataset.kept]
+        done = SummaryStore.finished(self.store, self.subset)
+        mine = [index for index in dataset.kept.tolist() if index % num_shards == shard_id]
+        dataset.kept = np.array([index for index in mine if self.ids[index] not in done], dtype=np.int64)
+        self.rank = shard_id
+        logger.info("%s: %d of %d songs to extract", self.subset, len(dataset.kept), len(mine))
+        return _Batches(super().get_batch_iterator(dataset, **options), self.finish)
+
+    def build_generator(self, models: Sequence[torch.nn.Module], args: object, **_: Any) -> None:  # noqa: ANN401, ARG002
+        """Open the store for the model; nothing is generated.
+
+        Raises:
+            InputError: more than one model, or a store that another model, vocabulary or version has made.
+        """
+        if len(models) != 1:
+            raise InputError(f"summaries are extracted from one model, received {len(models)} in --path")
+        layers, ours = projections(models[0]), core(models[0])
+        header = StoreHeader(
+            model_sha256=fingerprint(models[0]),
+            vocabulary_sha256=Vocabulary(self.source_dictionary.symbols[len(SPECIAL) :]).sha256,
+            layers=len(layers),
+            dim=next(layers[0].parameters()).shape[1],
+            chunking=ours.config.chunking if ours is not None else "infer",
+            dtype=self.args.summary_dtype,
+        )
+        self.writer = StoreWriter(self.store, self.subset, header, rank=self.rank)
+
+    def inference_step(
+        self,
+        _generator: None,
+        models: Sequence[torch.nn.Module],
+        sample: dict[str, Any],
+        **_: Any,  # noqa: ANN401
+    ) -> list[list[dict[str, torch.Tensor]]]:
+        """Hand a batch's summaries to the store; what is returned lets fairseq count the tokens."""
+        tokens = sample["net_input"]["src_tokens"]
+        summaries, mask = extract(models[0], tokens)
+        bars = mask.sum(dim=1).tolist()
+        for row, index in enumerate(sample["id"].tolist()):
+            self.writer.put(self.ids[index], summaries[row, : bars[row]], self.items[index])
+        sample["id"] = sample["id"][:0]  # so that fairseq prints no song
+        return [[{"tokens": song}] for song in tokens]
+
+    def finish(self) -> None:
+        """Wait for the disk, write the statistics if this process was the last one, and end the command.
+
+        fairseq would go on to score translations, and stumble over there being none.
+        """
+        self.writer.close()
+        statistics = finish(self.store, self.subset, self.wanted)
+        if statistics is None:
+            logger.info("%s: this process is done; others have still to finish", self.subset)
+        else:
+            logger.info("%s: complete, %d songs and %d bars", self.subset, len(self.wanted), statistics.bars)
+        sys.exit(0)
+
+
+class _Batches:
+    """fairseq's batches, and what happens after the last one."""
+
+    def __init__(self, batches: Any, at_end: Callable[[], None]) -> None:  # noqa: ANN401
+        self._batches = batches
+        self._at_end = at_end
+
+    def next_epoch_itr(self, **options: Any) -> "_Batches":  # noqa: ANN401
+        """As fairseq's."""
+        return _Batches(self._batches.next_epoch_itr(**options), self._at_end)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self._batches
+        self._at_end()
+
+
+def _descriptions(path: Path, songs: int) -> Sequence[Mapping[str, Any]]:
+    """A row with at least an id for every song; numbers for songs that were not prepared by us."""
+    if not path.exists():
+        return [{"id": str(index)} for index in range(songs)]
+    rows = list(read_jsonl(path))
+    if len(rows) != songs or len({row.get("id") for row in rows}) != songs:
+        raise InputError(
+            f"{path} must have one row with an id of its own for each of the {songs} songs of its split, but has "
+            f"{len(rows)} rows and {len({row.get('id') for row in rows})} ids: run scripts/prepare.sh again"
+        )
+    return rows
