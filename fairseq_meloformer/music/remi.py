@@ -140,10 +140,10 @@ def _columns(
     bar = np.searchsorted(grid.lines, onset, side="right") - 1
     duration, velocity = duration_code(end - onset), table[3] // VELOCITY_STEP
     columns = np.stack([bar, onset - grid.lines[bar], program, pitch, duration, velocity])
-    return columns[:, np.lexsort((-velocity, -duration, -pitch, _ranks(order)[program], onset))], grid
+    return columns[:, np.lexsort((-velocity, -duration, -pitch, ranks(order)[program], onset))], grid
 
 
-def _ranks(order: Order) -> npt.NDArray[np.int64]:
+def ranks(order: Order) -> npt.NDArray[np.int64]:
     """(129,) place of each program among the instruments of a position."""
     ranks = np.arange(DRUMS + 1)
     if order == "six_tracks":
