@@ -6,6 +6,8 @@ MuseFormer (model.safetensors + config.json) is accepted wherever fairseq takes 
 
 import argparse
 import functools
+import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,7 @@ def apply() -> None:
     _warnings()
     _batches()
     _loading()
+    _logging()
 
 
 def _numpy() -> None:
@@ -70,6 +73,11 @@ def _loading() -> None:
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
     if not hasattr(checkpoint_utils.load_checkpoint, "__wrapped__"):
         checkpoint_utils.load_checkpoint = _reading_directories(checkpoint_utils.load_checkpoint)
+
+
+def _logging() -> None:
+    # wav2vec2_classification.py sets the root logger to DEBUG when fairseq is imported: every library's chatter.
+    logging.getLogger().setLevel(os.environ.get("LOGLEVEL", "INFO").upper())
 
 
 def _keeping_all(batch_by_size: Function) -> Function:
