@@ -69,6 +69,7 @@ def merge_six_tracks(midi: MidiFile) -> MidiFile:
     song = notes(midi)
     _require_enough(song)
     roles = _roles(_tracks(midi, song))
+    roles |= {index: DRUMS for index, track in enumerate(midi.instruments) if track.is_drum and track.notes}
     merged = MidiFile(ticks_per_beat=midi.ticks_per_beat)
     merged.max_tick = midi.max_tick
     merged.tempo_changes = midi.tempo_changes

@@ -135,9 +135,9 @@ def _events(chunk: bytes) -> Iterator[tuple[int, int, int, int]]:
             at += 1
         if status >= _SYSTEM:
             status, at, stop = _system_event(chunk, at, status)
+            yield tick, status, at, stop
             if status == _META << 8 | _END_OF_TRACK:
                 return
-            yield tick, status, at, stop
             at = stop
             continue
         running = status
