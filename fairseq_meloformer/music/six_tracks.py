@@ -20,12 +20,15 @@ LEAD, BASS, GUITAR, PIANO, STRINGS = 80, 43, 25, 0, 48
 _NAMES: Final = {
     LEAD: "Lead", DRUMS: "Drums", BASS: "Bass", GUITAR: "Guitar", PIANO: "Piano", STRINGS: "Strings"
 }  # fmt: skip
-_MELODY: Final = re.compile(r"melod|\blead|vocal|\bvox\b|\bvoice\b|\bsing|solo|主旋律|旋律|人声", re.IGNORECASE)
+_MELODY: Final = re.compile(r"melo(?!dic)|\blead|voca|\bvox\b|\bvoice\b|\bsing|lyric|旋律|人声", re.IGNORECASE)
 _NO_MELODY: Final = re.compile(r"back|harmon|choir|chor|echo|\b2nd\b", re.IGNORECASE)
 _BASS_NAME: Final = re.compile(r"\bbas+\b|贝斯|低音", re.IGNORECASE)
 
 _LEAD_PROGRAMS: Final = range(73, 89)
 _BASS_PROGRAMS: Final = range(32, 40)
+_TUNED_PROGRAMS: Final = range(112)
+"""Percussion and sound effects follow."""
+
 _OTHERS: Final = {range(8): PIANO, range(24, 32): GUITAR, range(40, 55): STRINGS}
 
 _BEATS: Final = (16, 10_000)
@@ -33,7 +36,7 @@ _FEWEST_NOTES: Final = 16
 _FEWEST_PITCHES: Final = 3
 _MOST_CROSSING: Final = 0.15
 _MONOPHONIC: Final = 0.9
-_BUSY: Final = 0.1
+_BUSY: Final = 0.2
 """A line that has fewer than this share of the song's bars is an effect, not the melody."""
 _LEAD_ABOVE, _BASS_BELOW = 55.0, 52.0
 
@@ -109,11 +112,21 @@ def _tracks(midi: MidiFile, song: Notes) -> list[_Track]:
 def _roles(tracks: list[_Track]) -> dict[int, int]:
     """Program of the six that each track goes to; tracks left out are not in it."""
     longest = max(track.bars for track in tracks) if tracks else 0
-    lines = [track for track in tracks if track.monophony >= _MONOPHONIC and track.bars >= _BUSY * longest]
-    bass = [track for track in tracks if track.program in _BASS_PROGRAMS or _BASS_NAME.search(track.name)]
+    lines = [
+        track
+        for track in tracks
+        if track.monophony >= _MONOPHONIC and track.bars >= _BUSY * longest and track.program in _TUNED_PROGRAMS
+    ]
+    named = [track for track in tracks if _MELODY.search(track.name) and not _NO_MELODY.search(track.name)]
+    bass = [
+        track
+        for track in tracks
+        if _BASS_NAME.search(track.name) or (track.program in _BASS_PROGRAMS and track not in named)
+    ]
     if not bass:
         bass = sorted((track for track in lines if track.pitch < _BASS_BELOW), key=lambda track: track.pitch)[:1]
-    lead = _lead([track for track in tracks if track not in bass], [track for track in lines if track not in bass])
+    rest = [track for track in tracks if track not in bass]
+    lead = _lead(rest, [track for track in named if track in rest], [track for track in lines if track in rest])
     roles = {
         track.index: program for track in tracks for programs, program in _OTHERS.items() if track.program in programs
     }
@@ -121,8 +134,7 @@ def _roles(tracks: list[_Track]) -> dict[int, int]:
     return roles
 
 
-def _lead(tracks: list[_Track], lines: list[_Track]) -> list[_Track]:
-    named = [track for track in tracks if _MELODY.search(track.name) and not _NO_MELODY.search(track.name)]
+def _lead(tracks: list[_Track], named: list[_Track], lines: list[_Track]) -> list[_Track]:
     if named:
         return [max(named, key=lambda track: track.bars)]
     high = [track for track in lines if track.pitch >= _LEAD_ABOVE]
