@@ -42,8 +42,8 @@ def assign(songs: Sequence[SongKeys], valid_share: float, test_share: float) -> 
     """Split by path. Songs that share a title or their notes stay together.
 
     A group with a song that is demanded for training trains; else it goes where one is demanded, else where the hash of
-    its name falls, so that further songs do not move those that are there. A demanded share never stays empty as long
-    as more than one group trains.
+    its title (or path) falls, so that neither further songs nor other settings of the tokens move those that are there.
+    A demanded share never stays empty as long as more than one group trains.
 
     Raises:
         InputError: if shares are not in [0, 1), or a demanded split has an unknown name.
@@ -69,7 +69,7 @@ def assign(songs: Sequence[SongKeys], valid_share: float, test_share: float) -> 
 
 
 def _groups(songs: Iterable[SongKeys]) -> dict[str, list[SongKeys]]:
-    """Songs joined by common titles or contents, each group under the first of its keys in the alphabet."""
+    """Songs joined by common titles or contents, by the first title of the group, or its first path if it has none."""
     parents: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -86,10 +86,15 @@ def _groups(songs: Iterable[SongKeys]) -> dict[str, list[SongKeys]]:
         first, *others = (root(key) for key in keys(song))
         for other in others:
             parents[max(first, other)] = min(first, other)
-    groups: dict[str, list[SongKeys]] = {}
+    joined: dict[str, list[SongKeys]] = {}
     for song in songs:
-        groups.setdefault(root(keys(song)[0]), []).append(song)
-    return groups
+        joined.setdefault(root(keys(song)[0]), []).append(song)
+    return {_name(members): members for members in joined.values()}
+
+
+def _name(members: Sequence[SongKeys]) -> str:
+    titles = [f"title:{title}" for song in members if (title := title_key(song.title))]
+    return min(titles or [f"path:{song.path}" for song in members])
 
 
 def _demanded(members: Iterable[SongKeys]) -> str:

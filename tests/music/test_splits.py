@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,13 @@ def test_shares_are_kept_and_further_songs_move_nobody() -> None:
     counts = Counter(many.values())
     assert counts["valid"] == pytest.approx(200, rel=0.2)
     assert counts["test"] == pytest.approx(100, rel=0.3)
+
+
+def test_other_tokens_of_the_same_songs_move_nobody() -> None:
+    transposed = [replace(song, content=f"other {song.content}") for song in songs(300)]
+    assert assign(transposed, 0.2, 0.2) == assign(songs(300), 0.2, 0.2)
+    untitled = [replace(song, title="") for song in songs(300)]
+    assert assign(untitled, 0.2, 0.2) == assign([replace(s, content=s.path) for s in untitled], 0.2, 0.2)
 
 
 def test_small_corpora_get_every_demanded_split() -> None:
