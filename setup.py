@@ -48,7 +48,7 @@ setup(
             "sacrebleu",
             "scikit-learn",
         ],
-        "annotate": ["openai>=3", "rapidfuzz>=3"],
+        "annotate": ["openai>=3", "opencc>=1.1.9", "rapidfuzz>=3"],
         "dev": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-pyyaml", "types-tqdm"],
     },
 )
