@@ -50,7 +50,7 @@ class MuseFormer(nn.Module):
             InputError: nothing that can be read, with what is missing and what to do.
         """
         loaded = checkpoints.load(path)
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):  # initial values are drawn for nothing, and leave no trace
             model = cls(loaded.config)
         checkpoints.assign(model, loaded.parameters)
         return model.eval()

@@ -117,21 +117,22 @@ def generate(
     )
     uniform = _Uniform(range(len(songs)) if seeds is None else seeds, device)
     active = list(range(len(songs)))
-    while active:
+    while True:
         lengths = [len(songs[song]) for song in active]
         logits = _allowed_logits(_guided(cache.logits, sampling), lengths, sampling, grammar)
         tokens = choose(logits, uniform.draw(), sampling)
         going = _extend(songs, active, tokens.tolist(), sampling)
+        if not going:
+            break
         if len(going) < len(active):
             active, tokens = [active[row] for row in going], tokens[going]
             uniform.select(going)
             cache.select([*going, *(row + len(lengths) for row in going)] if sampling.guided else going)
             if grammar is not None:
                 grammar.select(going)
-        if active:
-            if grammar is not None:
-                grammar.advance(tokens)
-            cache.step(torch.cat([tokens, tokens]) if sampling.guided else tokens)
+        if grammar is not None:
+            grammar.advance(tokens)
+        cache.step(torch.cat([tokens, tokens]) if sampling.guided else tokens)
     return songs
 
 

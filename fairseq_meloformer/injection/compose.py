@@ -1,0 +1,140 @@
+"""The command `meloformer compose`: from a sentence to MIDI, a picture and sound, without fairseq."""
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+from miditoolkit import MidiFile
+
+from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection.composer import Composer, Request, Settings, plan_of
+from fairseq_meloformer.injection.pieces import PieceFolder, compose_all
+from fairseq_meloformer.injection.prompts import from_texts, read_prompts
+from fairseq_meloformer.jobs import sha256_file
+from fairseq_meloformer.museformer.checkpoints import model_hash
+from fairseq_meloformer.museformer.config import SCOPES
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.sampling import Sampling
+from fairseq_meloformer.music import midi
+from fairseq_meloformer.music.notes import DRUMS
+from fairseq_meloformer.music.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS, merge_six_tracks
+from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `meloformer compose`."""
+    parser.description = (
+        "Write music to descriptions in Chinese or English: for each piece <id>-<k>.mid, a piano roll (.png), sound "
+        "(.wav) and a line of manifest.jsonl. Stopped at any moment, the same command goes on."
+    )
+    parser.add_argument("text", nargs="*", help='what it should sound like: "a night train through snow", 暴风雨')
+    parser.add_argument("--prompts", metavar="FILE", help="prompts, one a line, or JSONL with id, text, bars, seed")
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="pieces per prompt (default 1)")
+    parser.add_argument("--bars", type=int, metavar="N", help="length in bars (default: what the text suggests)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, another piece (default 0)")
+    parser.add_argument("--transpose", type=int, default=0, metavar="N", help="move pieces by N semitones")
+    parser.add_argument("--no-audio", action="store_true", help="write no sound")
+    parser.add_argument("--no-picture", action="store_true", help="write no piano roll")
+    models = parser.add_argument_group("models")
+    models.add_argument("--model", metavar="PATH", default=str(MUSEFORMER), help="MuseFormer (default: embedded)")
+    models.add_argument("--bridge", metavar="DIR", default=str(BRIDGE), help="its bridge (default: embedded)")
+    models.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    models.add_argument("--batch-size", type=int, default=16, metavar="N", help="pieces composed together (default 16)")
+    plan = parser.add_argument_group("plan")
+    add_plan_arguments(plan)
+    plan.add_argument("--no-injection", action="store_true", help="plain MuseFormer: the text is not heard")
+    plan.add_argument("--plan-from", metavar="MIDI", help="take the plan from this song instead of the bridge (oracle)")
+    drawing = parser.add_argument_group("drawing of tokens")
+    sampling = Sampling()
+    drawing.add_argument("--temperature", type=float, default=sampling.temperature, metavar="T")
+    drawing.add_argument("--top-k", type=int, default=sampling.top_k, metavar="K", help="0 for all, 1 for greedy")
+    drawing.add_argument("--top-p", type=float, default=sampling.top_p, metavar="P")
+
+
+def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no public type for a group
+    """Flags of the plan and its injection, which `fairseq-generate` has too."""
+    settings = Settings()
+    group.add_argument("--inject-scope", choices=SCOPES, help="where the plan acts (default: the model's best)")
+    group.add_argument("--inject-layers", type=numbers, metavar="0,1,...", help="layers it acts in (default: all)")
+    for flag, default, meaning in (
+        ("--inject-strength", settings.strength, "1 replaces the model's own summaries, 0 leaves them"),
+        ("--guidance-scale", settings.guidance_scale, "of the bridge: weight of the text against no text"),
+        ("--logit-guidance", settings.sampling.logit_guidance, "u + W (c - u) of logits with (c) and without (u) plan"),
+    ):
+        group.add_argument(flag, type=float, default=default, metavar="W", help=f"{meaning} (default {default:g})")
+    group.add_argument("--nfe", type=int, default=settings.nfe, metavar="N", help="steps of the bridge (default 10)")
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Comma-separated whole numbers."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compose, and print the path of each piece as it is written."""
+    _check(args)
+    prompts = read_prompts(args.prompts) if args.prompts else from_texts(args.text)
+    settings = _settings(args)
+    composer = _composer(args)
+    oracle, shift = plan_of(composer.model, _six_tracks(midi.read(args.plan_from))) if args.plan_from else (None, 0)
+    defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)
+    jobs = [(prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)]
+    folder = PieceFolder(
+        args.output, _made_with(args, settings, composer), picture=not args.no_picture, sound=not args.no_audio
+    )
+    for row in compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle):
+        for file in row["files"].values():
+            sys.stdout.write(f"{folder.directory / file}\n")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Report everything that is wrong with the arguments at once."""
+    checks = (
+        (bool(args.text) != bool(args.prompts), "give either texts or --prompts FILE"),
+        (args.count >= 1, f"--count must be at least 1, received {args.count}"),
+        (args.batch_size >= 1, f"--batch-size must be at least 1, received {args.batch_size}"),
+        (args.bars is None or args.bars >= 1, f"--bars must be at least 1, received {args.bars}"),
+        (not (args.no_injection and args.plan_from), "--no-injection leaves no use for --plan-from: give one of them"),
+    )
+    if problems := [text for holds, text in checks if not holds]:
+        raise InputError("; ".join(problems))
+
+
+def _six_tracks(song: MidiFile) -> MidiFile:
+    """A song in the model's form: as it is if it has only the six instruments, else merged."""
+    programs = {DRUMS if track.is_drum else track.program for track in song.instruments}
+    return song if programs <= {LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS} else merge_six_tracks(song)
+
+
+def _composer(args: argparse.Namespace) -> Composer:
+    model = MuseFormer.from_pretrained(args.model).to(args.device)
+    needs_bridge = not (args.no_injection or args.plan_from)
+    return Composer(model, Bridge.from_pretrained(args.bridge, device=args.device) if needs_bridge else None)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(
+        sampling=Sampling(
+            temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, logit_guidance=args.logit_guidance
+        ),
+        injected=not args.no_injection,
+        scope=args.inject_scope,
+        layers=args.inject_layers,
+        strength=args.inject_strength,
+        guidance_scale=args.guidance_scale,
+        nfe=args.nfe,
+    )
+
+
+def _made_with(args: argparse.Namespace, settings: Settings, composer: Composer) -> dict[str, Any]:
+    """What shapes pieces beside their request, for the manifest."""
+    return {
+        **dataclasses.asdict(settings),
+        "museformer": model_hash(composer.model.state_dict()),
+        "bridge": None if composer.bridge is None else model_hash(composer.bridge.state_dict()),
+        "plan_from": None if args.plan_from is None else sha256_file(args.plan_from),
+    }

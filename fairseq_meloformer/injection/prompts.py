@@ -1,0 +1,114 @@
+"""Prompts from files and from the command line, and the pieces that are wanted for them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection.composer import Request
+
+_LONGEST_NAME = 40  # characters of a text that make a file name
+_OPTIONS = {"bars": int, "seed": int, "transposition": int}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line of a prompt file.
+
+    Attributes:
+        id: names the piece files.
+        text: what is wanted.
+        options: `bars`, `seed` and `transposition` where the prompt sets its own.
+        about: whatever else the line holds; it is handed on to the manifest.
+    """
+
+    id: str
+    text: str
+    options: Mapping[str, int] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def request(self, piece: int, defaults: Request) -> Request:
+        """The piece of this number, with the prompt's own options before the defaults."""
+        chosen = replace(defaults, text=self.text, **self.options)
+        return replace(chosen, seed=seed_of(chosen.seed, self.id, piece))
+
+
+def seed_of(seed: int, name: str, piece: int) -> int:
+    """A seed for one piece, so that it does not depend on which others are composed with it."""
+    digest = hashlib.sha256(f"{seed}|{name}|{piece}".encode()).digest()
+    return int.from_bytes(digest[:4])
+
+
+def from_texts(texts: Sequence[str]) -> list[Prompt]:
+    """Prompts of the command line; each is named after its text."""
+    return _distinct([Prompt(_name(text), text) for text in texts], "the command line")
+
+
+def read_prompts(path: str | Path) -> list[Prompt]:
+    """Read prompts: one a line, or JSONL with `id`, `text` and options.
+
+    Raises:
+        InputError: no such file, a line that is no prompt (with its number), or two prompts of one id.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"prompts must be a file with one prompt a line or JSONL, but there is no file {path}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be UTF-8 text, but {error}: save it as UTF-8") from error
+    prompts = list(_prompts(lines, path))
+    if not prompts:
+        raise InputError(f"{path} must hold at least one prompt, but it is empty")
+    return _distinct(prompts, str(path))
+
+
+def _prompts(lines: Sequence[str], path: Path) -> Iterator[Prompt]:
+    for number, line in enumerate(lines, start=1):
+        if line.lstrip().startswith("{"):
+            yield _from_json(line, f"{path}, line {number}", number)
+        elif line.strip():
+            yield Prompt(f"{number:04d}", line.strip())
+
+
+def _from_json(line: str, where: str, number: int) -> Prompt:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} must be JSON, but {error}") from error
+    text = row.pop("text", None)
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f'{where} must have a "text" that says what is wanted, received {text!r}')
+    name = str(row.pop("id", f"{number:04d}"))
+    if not name or re.search(r"[/\\\0]", name) or name in {".", ".."}:
+        raise InputError(f'{where}: "id" names files, so it must be without slashes and not empty, received {name!r}')
+    options = {}
+    for option, kind in _OPTIONS.items():
+        value = row.pop(option, None)
+        if value is not None:
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise InputError(f'{where}: "{option}" must be a whole number, received {value!r}')
+            options[option] = value
+    return Prompt(name, text.strip(), options, row)
+
+
+def _name(text: str) -> str:
+    """A text as a file name."""
+    words = re.sub(r"[^\w-]+", "_", text.strip()).strip("_")
+    return words[:_LONGEST_NAME].rstrip("_") or "piece"
+
+
+def _distinct(prompts: list[Prompt], where: str) -> list[Prompt]:
+    seen: dict[str, str] = {}
+    for prompt in prompts:
+        if prompt.id in seen:
+            raise InputError(
+                f"prompts of {where} must have different ids, but {seen[prompt.id]!r} and {prompt.text!r} are both "
+                f"called {prompt.id!r}: their files would overwrite each other"
+            )
+        seen[prompt.id] = prompt.text
+    return prompts

@@ -1,0 +1,46 @@
+"""Drawing tokens: settings, distributions, and songs that do not depend on their batch."""
+
+import pytest
+import torch
+from museformer.golden import tiny
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.sampling import Sampling, choose, generate
+
+
+def test_sampling_settings_are_checked_together():
+    with pytest.raises(InputError, match=r"temperature.*top_p"):
+        Sampling(temperature=0, top_p=2)
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([[2.0, 1.0, 0.0, -torch.inf]]).expand(4000, -1)
+    uniform = (torch.arange(4000) + 0.5) / 4000
+    shares = torch.bincount(choose(logits, uniform, Sampling(top_k=0)), minlength=4) / 4000
+    torch.testing.assert_close(shares, logits[0].softmax(-1), atol=1e-3, rtol=0)
+    two = torch.bincount(choose(logits, uniform, Sampling(top_k=2)), minlength=4) / 4000
+    torch.testing.assert_close(two[:2], logits[0, :2].softmax(-1), atol=1e-3, rtol=0)
+    assert set(choose(logits, uniform, Sampling(top_k=0, top_p=0.5)).tolist()) == {0}
+    assert set(choose(logits, uniform, Sampling(top_k=1)).tolist()) == {0}
+
+
+def test_a_song_does_not_depend_on_its_batch_or_on_those_that_end_early(shared):
+    model = tiny(shared)
+    sampling = Sampling(top_k=0, max_tokens=60)
+    prompts, seeds = [[], [530, 15], [], [530, 15, 74, 143] * 10], [3, 4, 5, 6]  # the last one ends first
+    together = generate(model, prompts, sampling, seeds=seeds)
+    for prompt, seed, song in zip(prompts, seeds, together, strict=True):
+        assert generate(model, [prompt], sampling, seeds=[seed]) == [song]
+        assert song[: len(prompt)] == prompt
+
+
+def test_guidance_by_one_is_none_and_guided_songs_need_two_rows(shared):
+    model = tiny(shared)
+    plain = generate(model, [[]], Sampling(top_k=1, max_tokens=20))
+    doubled = generate(model, [[]], Sampling(top_k=1, max_tokens=20, logit_guidance=3))
+    assert plain == doubled  # without an injection both halves agree, whatever the weight
+
+
+def test_no_song_ends_before_it_may(shared):
+    songs = generate(tiny(shared), [[], []], Sampling(top_k=0, min_tokens=30, max_tokens=40), seeds=[1, 2])
+    assert all(30 <= len(song) <= 40 for song in songs)
