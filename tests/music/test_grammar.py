@@ -39,7 +39,7 @@ def without_empty_ends(tokens):
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_random_walks_decode_and_round_trip(seed):
     grammar = Grammar(PUBLISHED, empty_bars=bool(seed % 2))
     grammar.start(6, limits=Limits(bar_tokens=[None, 8, 20, 40, 80, 160]))
@@ -51,7 +51,7 @@ def test_random_walks_decode_and_round_trip(seed):
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_random_walks_with_time_signatures_round_trip(seed):
     metres = {9, 8, 6, 19, 2, 13}
     grammar = Grammar(GENERAL, time_signatures=metres, instrument_order="id", empty_bars=False)
@@ -139,12 +139,13 @@ def test_real_songs_keep_to_the_grammar(shared, real_music):
     songs = [midi.read(real_music / f"pop909/{number}.mid") for number in ("128", "759")]
     songs += [midi.read(shared / "museformer" / "golden" / "six_track_sample.mid")]
     for song in songs:
-        tokens = remi.encode(midi.merge_six_tracks(song), ignore_time_signature=True, instrument_order="six_tracks")
+        merged = midi.merge_six_tracks(song)
+        bars = remi.bars(remi.encode(merged, ignore_time_signature=True, instrument_order="six_tracks"))[:24]
         grammar.start(1)
-        for token in PUBLISHED.ids(tokens):
+        for token in PUBLISHED.ids([token for bar in bars for token in bar]):
             assert grammar.allowed()[0, token]
             grammar.advance(torch.tensor([token]))
-        assert grammar.bars.item() == len(remi.bars(tokens))
+        assert grammar.bars.item() == 24
         assert grammar.allowed()[0, END]
 
 
