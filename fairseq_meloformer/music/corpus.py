@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import dumps, read_jsonl, write_atomic
 from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.music.balance import cell, draw
 from fairseq_meloformer.music.captions import Captioner
 from fairseq_meloformer.music.levels import Levels
 from fairseq_meloformer.music.splits import SPLITS, SongKeys, assign
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from fairseq_meloformer.jobs import JsonlLog
 
 Row = dict[str, Any]
-
-_LEVELS_FROM = 100_000
-"""Passages that levels are fitted on at most: quantiles do not get better with more, memory does get fuller."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +106,14 @@ class Corpus:
         self._splits = {split: [song.path for song in songs.values() if splits[song.path] == split] for split in SPLITS}
         self.counts: dict[str, Any] = {"duplicate_songs": len(doubles)}
 
-    def write(self, data: Path, describe: int, seed: int) -> dict[str, Any]:
-        """Write all splits, with `describe` captions of measured attributes for every passage; counts of everything.
+    def write(self, data: Path, describe: int, train_passages: int | None, seed: int) -> dict[str, Any]:
+        """Write all splits; counts of everything.
+
+        Args:
+            data: folder to write to.
+            describe: captions of measured attributes for every passage.
+            train_passages: keep only so many passages to train on, rare music as often as common (see `balance`).
+            seed: of captions and of that choice.
 
         Raises:
             InputError: if there is no passage to train on.
@@ -118,27 +121,32 @@ class Corpus:
         levels = self._levels(data)
         levels.save(data / "levels.json")
         captioner = Captioner(levels) if describe else None
+        chosen = None if train_passages is None else self._balanced(levels, train_passages, seed)
         seen: set[str] = set()
         taken: set[str] = set()
         for split, paths in self._splits.items():
             counts = self.counts[split] = Counter(songs=len(paths))
             with tqdm(paths, desc=f"write {split}", mininterval=0.5 if sys.stderr.isatty() else 30.0) as bar:
-                items = (item for path in bar for item in self._passages(path, seen, counts))
+                items = (item for path in bar for item in self._passages(path, split, seen, counts))
+                if chosen is not None and split == "train":
+                    items = (item for item in items if item[0]["id"] in chosen)
                 described = (self._described(item, captioner, describe, seed, taken) for item in items)
                 _write_aligned(data / f"{split}.tokens", data / f"{split}.items.jsonl", described, counts)
         return self.counts
 
     def _levels(self, data: Path) -> Levels:
-        """What counts as fast or high here, from the passages of the training split."""
-        paths = self._splits["train"]
-        if not any(self._log[path]["windows"] for path in paths):
+        """What counts as fast or high here, from the passages of the training split as they were written."""
+        rows = [window["attributes"] for path in self._splits["train"] for window in self._log[path]["windows"]]
+        if not rows:
             raise InputError(f"{data} has no passage to train on: see {data / 'rejected.jsonl'} for what was refused")
-        total = sum(len(self._log[path]["windows"]) for path in paths)
-        windows = (window["attributes"] for path in paths for window in self._log[path]["windows"])
-        return Levels.fit(islice(windows, 0, None, 1 + total // _LEVELS_FROM))
+        return Levels.fit(rows)
 
-    def _passages(self, path: str, seen: set[str], counts: Counter[str]) -> Iterator[tuple[Row, str]]:
-        """Descriptions and tokens of a song's passages whose notes no earlier passage has."""
+    def _balanced(self, levels: Levels, count: int, seed: int) -> set[str]:
+        items = (item for path in self._splits["train"] for item, _ in self._passages(path, "train", set(), Counter()))
+        return draw(((item["id"], cell(item["attributes"], levels)) for item in items), count, seed)
+
+    def _passages(self, path: str, split: str, seen: set[str], counts: Counter[str]) -> Iterator[tuple[Row, str]]:
+        """Descriptions and tokens of a song's passages whose notes no earlier passage has; variations only to train."""
         song = self._log[path]
         for window in song["windows"]:
             if window["content"] in seen:
@@ -157,6 +165,10 @@ class Corpus:
                 "licence": self._sources.of(path, "licence"),
             }
             yield item, window["tokens"]
+            for number, variation in enumerate(window["variations"] if split == "train" else (), start=1):
+                # What others wrote about the song need not be true of its variations.
+                own = {name: variation[name] for name in ("attributes", "augmentation")}
+                yield item | {"id": f"{item['id']}+{number}", "captions": []} | own, variation["tokens"]
 
     @staticmethod
     def _described(

@@ -22,7 +22,8 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import JsonlLog, write_json
 from fairseq_meloformer.jobs import run as run_job
 from fairseq_meloformer.music import midi, remi
-from fairseq_meloformer.music.attributes import measure_passage
+from fairseq_meloformer.music.attributes import measure, measure_passage
+from fairseq_meloformer.music.augment import Augmentation, programs
 from fairseq_meloformer.music.corpus import Corpus, Sources
 from fairseq_meloformer.music.passage import Song
 from fairseq_meloformer.music.vocabulary import Vocabulary, general, published
@@ -49,13 +50,15 @@ class Settings:
         normalise_pitch: transpose to C major or A minor.
         window_bars: bars of a window, "16" or "8-64"; None for whole songs.
         hop: bars from one window to the next; None for its length.
-        seed: of the drawn lengths.
+        augment: variations of every window (see `augment`); only the training split gets them.
+        seed: of the drawn lengths and variations.
     """
 
     vocabulary: str
     normalise_pitch: bool
     window_bars: str | None
     hop: int | None
+    augment: int
     seed: int
 
     @property
@@ -87,6 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tokens.add_argument("--normalise-pitch", action="store_true", help="transpose to C major or A minor")
     tokens.add_argument("--window-bars", metavar="N", help="cut songs into windows of N bars, or of a range: 8-64")
     tokens.add_argument("--hop", metavar="N", type=int, help="bars from window to window (default: no overlap)")
+    tokens.add_argument(
+        "--augment", metavar="K", type=int, default=0, help="K variations of every training window: key, tempo, tracks"
+    )
     tokens.add_argument("--seed", type=int, default=0, help="of drawn lengths and captions (default 0)")
     words = parser.add_argument_group("words and splits")
     words.add_argument("--metadata", metavar="JSONL", type=Path, help="rows with path, title, artist, licence, split")
@@ -94,6 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--captions", metavar="JSONL", type=Path, action="append", default=[], help="rows with path, bars, text, lang"
     )
     words.add_argument("--describe", metavar="K", type=int, default=0, help="write K captions of what is measured")
+    words.add_argument(
+        "--train-passages", metavar="N", type=int, help="draw N passages to train on, rare music as often as common"
+    )
     words.add_argument("--valid-share", metavar="X", type=float, default=0.05, help="of songs (default 0.05)")
     words.add_argument("--test-share", metavar="X", type=float, default=0.05, help="of songs (default 0.05)")
     parser.add_argument("--workers", metavar="N", type=int, default=len(os.sched_getaffinity(0)), help="processes")
@@ -101,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command `meloformer prepare`."""
-    settings = Settings(args.vocabulary, args.normalise_pitch, args.window_bars, args.hop, args.seed)
+    settings = Settings(args.vocabulary, args.normalise_pitch, args.window_bars, args.hop, args.augment, args.seed)
     _ = settings.windows  # before the work begins
     sources = Sources.read(args.metadata, args.captions)
     paths = find(args.midi)
@@ -121,10 +130,11 @@ def run(args: argparse.Namespace) -> int:
         corpus = Corpus(
             songs, [path for path in paths if path in songs.done], sources, args.valid_share, args.test_share
         )
-        found = corpus.write(data, args.describe, args.seed)
+        found = corpus.write(data, args.describe, args.train_passages, args.seed)
     settings.symbols.write(data / "dict.txt")
     found = {"files": len(paths), "rejected": len([path for path in paths if path in rejected.done]), **found}
-    choices = {"describe": args.describe, "valid_share": args.valid_share, "test_share": args.test_share}
+    names = ("describe", "train_passages", "valid_share", "test_share")
+    choices = {name: getattr(args, name) for name in names}
     write_json(data / "prepare.json", {"settings": dataclasses.asdict(settings), **choices, "counts": found})
     sys.stdout.write(json.dumps({"data": str(data), **found}, ensure_ascii=False) + "\n")
     return 0 if counts.done + counts.skipped else 1
@@ -175,7 +185,8 @@ def tokenise(folder: Path, settings: Settings, path: str) -> Row:
     measured = Song(tokens)
     dropped = len(midi.bar_lines(song)) - 1 - len(bars)
     windows = []
-    for first, end in settings.windows.cut(len(bars), Random(f"{settings.seed}/{path}")):
+    rng = Random(f"{settings.seed}/{path}")
+    for first, end in settings.windows.cut(len(bars), rng):
         window = [token for bar in bars[first:end] for token in bar]
         if any(token.startswith("p-") for token in window):
             windows.append(
@@ -184,10 +195,21 @@ def tokenise(folder: Path, settings: Settings, path: str) -> Row:
                     "content": content_hash(window),
                     "attributes": measure_passage(measured.passage(first, end)),
                     "tokens": " ".join(window),
+                    "variations": [_variation(window, settings, rng) for _ in range(settings.augment)],
                 }
             )
     transposition = remi.transposition(song) if settings.normalise_pitch else 0
     return {"content": content_hash(tokens), "transposition": transposition, "windows": windows}
+
+
+def _variation(window: Sequence[str], settings: Settings, rng: Random) -> Row:
+    augmentation = Augmentation.draw(programs(window), rng, keep_key=settings.normalise_pitch)
+    tokens = augmentation.apply(window)
+    return {
+        "augmentation": dataclasses.asdict(augmentation),
+        "attributes": measure(tokens),
+        "tokens": " ".join(tokens),
+    }
 
 
 def _encode(song: MidiFile, settings: Settings) -> list[str]:

@@ -178,6 +178,29 @@ def test_normalisation_can_be_undone(tmp_path: Path) -> None:
     assert moved
 
 
+def test_only_training_passages_are_varied_and_each_is_described_as_it_is(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 8)
+    captions = tmp_path / "captions.jsonl"
+    rows = [{"path": f"{n % 3}/{n:03}.mid", "text": "written by hand", "lang": "en"} for n in range(8)]
+    captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--window-bars", "4", "--describe", "2", "--augment", "2", "--captions", str(captions)]
+    counts = prepared(source, tmp_path / "data", *flags)
+    found = passages(tmp_path / "data")
+    assert counts["train"]["passages"] == 3 * 3 * counts["train"]["songs"]
+    assert counts["valid"]["passages"] == 3 * counts["valid"]["songs"]
+    varied = [(split, item) for split, item, _ in found if "augmentation" in item]
+    assert {split for split, _ in varied} == {"train"}
+    for _, item, tokens in found:
+        assert item["attributes"] == measure(tokens)
+        by_hand = [caption for caption in item["captions"] if caption["text"] == "written by hand"]
+        assert len(by_hand) == ("augmentation" not in item)
+        assert len(item["captions"]) - len(by_hand) == 2
+    assert len({item["id"] for _, item, _ in found}) == len(found)
+    fewer = prepared(source, tmp_path / "data", *flags, "--train-passages", "10")
+    assert fewer["train"]["passages"] == 10
+    assert fewer["valid"] == counts["valid"]
+
+
 def test_captions_find_the_passages_they_are_about(tmp_path: Path) -> None:
     source = folder(tmp_path / "midi", 3, bars=12)
     captions = tmp_path / "captions.jsonl"

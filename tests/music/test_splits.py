@@ -2,7 +2,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_meloformer.errors import InputError
@@ -23,6 +23,7 @@ def songs(count: int) -> list[SongKeys]:
     return [SongKeys(f"{number}.mid", f"song {number}", f"notes {number}") for number in range(count)]
 
 
+@settings(deadline=None)
 @given(SONGS)
 def test_nothing_leaks(corpus: list[SongKeys]) -> None:
     splits = assign(corpus, 0.3, 0.3)

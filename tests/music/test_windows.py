@@ -2,7 +2,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_meloformer.errors import InputError
@@ -26,6 +26,7 @@ def test_songs_are_cut(bars: str | None, hop: int | None, song: int, expected: l
     assert Windows.parse(bars, hop).cut(song, Random(0)) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 20), st.integers(0, 20), st.integers(0, 9))
 def test_drawn_windows_touch_and_keep_to_the_range(song: int, shortest: int, more: int, seed: int) -> None:
     rule = Windows.parse(f"{shortest}-{shortest + more}", None)
