@@ -4,92 +4,59 @@ Everything said is true of the passage: facts by its place in the corpus, scenes
 unsaid is left open, so any subset of the facts may be drawn.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from functools import cache
 from random import Random
-from string import Formatter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import AXES, Attributes
-from fairseq_meloformer.music.levels import Levels
-from fairseq_meloformer.music.lexicon import FOLDER, Lexicon, default_lexicon
-from fairseq_meloformer.music.scenes import LANGUAGES, Scene, read_yaml, with_article
-from fairseq_meloformer.music.wording import FORMS, Fact, exact, facts, joined, say
+from fairseq_meloformer.music.exact import exact
+from fairseq_meloformer.music.lexicon import Lexicon, default_lexicon
+from fairseq_meloformer.music.scenes import LANGUAGES, Scene, with_article
+from fairseq_meloformer.music.sentences import default_sentences, phrase
+from fairseq_meloformer.music.wording import Fact, facts, say
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from fairseq_meloformer.music.levels import Levels
 
 STYLES: Final = ("labels", "phrase", "sentence", "scene", "prompt")
-LICENCE: Final = "CC0-1.0"
 SOURCE: Final = "measured"
+LICENCE: Final = "CC0-1.0"
 
-_COMMAS: Final = {"en": (", ", ", ", ", ", " "), "zh": ("，", "、", " ", "，")}
-_ALONE: Final = 0.75  # share of bare prompts that are nothing but the scene's word
+_COMMAS: Final = {"en": (", ", ", ", " "), "zh": ("，", "、", " ")}
+_CLAUSE: Final = {"en": ", ", "zh": "，"}
+
+# Shares of captions that have something more: another word in a prompt, a fact near the median, exact facts.
+_SECOND_WORD: Final = 0.3
+_MIDDLE: Final = 0.12
+_EXACT: Final = 0.25
+_TRIES: Final = 40
 
 
 @dataclass(frozen=True)
 class Caption:
     """A text for a passage.
 
-    lang: "zh" or "en", of mixed texts the language of the sentence. profile: what it asks of the control axes, each in
-    [-1, 1]; the others are free.
-
-    scene: id of the lexicon entry it names, if any.
+    lang: "zh" or "en"; of mixed texts, the language of the sentence. style: one of STYLES. profile: what it asks of the
+    control axes, each in [-1, 1], 0 being "medium"; axes that are not in it are free. scene: id of the lexicon's entry
+    that it names, if any.
     """
 
     text: str
     lang: str
     style: str
     profile: dict[str, float]
-    scene: str | None = None
+    scene: str | None
 
     def row(self) -> dict[str, str]:
-        """As `captions` in the prepared data want it."""
+        """As prepared data hold captions."""
         return {"text": self.text, "lang": self.lang, "source": SOURCE, "licence": LICENCE}
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What can be said of a passage: facts, and the scenes that fit with the running sum of their weights."""
-
-    attributes: Attributes
-    facts: list[Fact]
-    scenes: list[Scene]
-    chances: list[float]
-
-
-@dataclass
-class _Draft:
-    """A caption in the making: its random numbers, its language, and what it has stated so far."""
-
-    rng: Random
-    lang: str
-    mixed: bool
-    profile: dict[str, float] = field(default_factory=dict)
-
-    def tongue(self) -> str:
-        """Language of the next element: in mixed texts either."""
-        return self.rng.choice(LANGUAGES) if self.mixed else self.lang
-
-    def state(self, fact: Fact) -> None:
-        if fact.attribute in AXES:
-            self.profile[fact.attribute] = fact.stated
-
-
-@dataclass(frozen=True)
-class _Pattern:
-    """A sentence pattern.
-
-    `slots` that state attributes (each needs one at least, but for "with") in order, and the text around them.
-    """
-
-    text: str
-    slots: tuple[str, ...]
-
-    @property
-    def needs(self) -> int:
-        return len(self.slots) - ("with" in self.slots)
 
 
 class Captioner:
@@ -106,7 +73,7 @@ class Captioner:
         Args:
             attributes: what `measure` returned.
             lang: "zh", "en" or "mixed".
-            style: one of STYLES. A scene or prompt of a passage that no scene fits becomes a phrase or labels.
+            style: one of STYLES. Where no scene fits, "scene" becomes "phrase" and "prompt" becomes "labels".
             seed: any number or text, such as the item's id.
 
         Raises:
@@ -117,55 +84,68 @@ class Captioner:
                 f"a caption's lang must be zh, en or mixed and its style one of {', '.join(STYLES)}, "
                 f"received {lang!r} and {style!r}"
             )
-        return _write(self._read(attributes), lang, style, seed)
+        rng = Random(f"{seed}/{lang}/{style}")
+        sentence_lang = rng.choice(LANGUAGES) if lang == "mixed" else lang
+        return _Writer(self._read(attributes), rng, sentence_lang, mixed=lang == "mixed").write(style)
 
     def captions(
         self, attributes: Attributes, *, item: str, count: int, mixed: float = 0.1, taken: set[str] | None = None
     ) -> list[Caption]:
-        """`count` different captions of one passage, half Chinese and half English (the odd one drawn).
+        """Different captions of one passage, half Chinese and half English, styles in turn.
 
-        Styles come in turn, and a share `mixed` of the texts mixes languages.
+        Args:
+            attributes: what `measure` returned.
+            item: the passage's id, which seeds everything.
+            count: how many; of an odd number the odd one's language is drawn.
+            mixed: share of texts that mix both languages.
+            taken: texts of the corpus so far, which are avoided and added to, so that no two passages share a wording.
+                Bare prompts may repeat: there are only so many words for so much music.
 
-        Seeded by the item's id. `taken` collects texts over a corpus, so that no two passages share one; only bare
-        prompts, of which there are not enough, may repeat.
+        Raises:
+            InputError: no control axis of the passage is measured.
         """
         rng = Random(f"{item}/plan")
         reading = self._read(attributes)
-        languages = [LANGUAGES[(index + rng.getrandbits(1) * (count % 2)) % 2] for index in range(count)]
+        odd, turn = rng.getrandbits(1), rng.randrange(len(STYLES))
+        languages = [LANGUAGES[(index + odd) % 2] for index in range(count)]
         rng.shuffle(languages)
-        styles = [
-            STYLES[(index + offset) % len(STYLES)] for offset in [rng.randrange(len(STYLES))] for index in range(count)
-        ]
         used: set[str] = set()
         written = []
-        for index, (lang, style) in enumerate(zip(languages, styles, strict=True)):
-            caption = _unlike(
-                reading,
-                "mixed" if rng.random() < mixed else lang,
-                lang,
-                style,
-                f"{item}/{index}",
-                used,
-                taken if taken is not None else set(),
-            )
+        for index, lang in enumerate(languages):
+            style = STYLES[(index + turn) % len(STYLES)]
+            elsewhere = taken if taken is not None and style != "prompt" else ()
+            caption = self._unlike((used, elsewhere), reading, f"{item}/{index}", lang, style, mixed=mixed)
             written.append(caption)
             used.add(caption.text)
-            if taken is not None:
-                taken.add(caption.text)
+        if taken is not None:
+            taken |= used
         return written
+
+    def _unlike(
+        self, texts: tuple[Container[str], ...], reading: _Reading, seed: str, lang: str, style: str, *, mixed: float
+    ) -> Caption:
+        """A caption that is in none of `texts`; after a few vain tries a sentence is written, which can say more."""
+        for attempt in range(_TRIES):
+            rng = Random(f"{seed}/{attempt}")
+            writer = _Writer(reading, rng, lang, mixed=rng.random() < mixed)
+            caption = writer.write(style if attempt < _TRIES // 4 else "sentence")
+            if not any(caption.text in known for known in texts):
+                break
+        return caption
 
     def _read(self, attributes: Attributes) -> _Reading:
         positions = self.levels.positions(attributes)
         said = facts(positions)
-        if not any(fact.attribute in AXES for fact in said):
+        if not said:
             raise InputError(
                 f"a caption needs a passage with at least one control axis measured ({', '.join(AXES)}), "
                 f"received {sorted(attributes)}; leave out passages without notes"
             )
         match = self.lexicon.match(positions)
         fitting = np.flatnonzero(match)
-        chances = np.cumsum(match[fitting] ** 2 * self.lexicon.weights[fitting])
-        return _Reading(attributes, said, [self.lexicon.scenes[index] for index in fitting], chances.tolist())
+        chances = np.cumsum(match[fitting] ** 2 * self.lexicon.weights[fitting]).tolist()
+        scenes = [self.lexicon.scenes[index] for index in fitting]
+        return _Reading(attributes, positions, said, scenes, chances)
 
 
 def describe(attributes: Attributes, levels: Levels, *, lang: str, style: str, seed: int | str) -> str:
@@ -173,182 +153,124 @@ def describe(attributes: Attributes, levels: Levels, *, lang: str, style: str, s
     return Captioner(levels).caption(attributes, lang=lang, style=style, seed=seed).text
 
 
-def _unlike(reading: _Reading, lang: str, base: str, style: str, seed: str, used: set[str], taken: set[str]) -> Caption:
-    """A caption not yet used; the more often that fails, the more is said."""
-    caption = _write(reading, lang, style, seed, base)
-    for attempt in range(1, 40):
-        if caption.text not in used and (style == "prompt" or caption.text not in taken):
-            return caption
-        caption = _write(reading, lang, style if attempt < 10 else "sentence", f"{seed}/{attempt}", base)
-    return caption
+@dataclass(frozen=True)
+class _Reading:
+    """What can be said of a passage: facts, and the scenes that fit with the running sum of their weights."""
+
+    attributes: Attributes
+    positions: dict[str, float]
+    facts: list[Fact]
+    scenes: list[Scene]
+    chances: list[float]
 
 
-def _write(reading: _Reading, lang: str, style: str, seed: int | str, base: str | None = None) -> Caption:
-    rng = Random(f"{seed}/{lang}/{style}")
-    draft = _Draft(rng, (base or rng.choice(LANGUAGES)) if lang == "mixed" else lang, lang == "mixed")
-    scene = (
-        rng.choices(reading.scenes, cum_weights=reading.chances)[0]
-        if style in ("scene", "prompt") and reading.scenes
-        else None
-    )
-    if scene is not None:
-        draft.profile.update(scene.profile)
-    if style == "prompt":
-        text = _prompt(reading, draft, scene)
-    elif style == "labels":
-        text = _labels(reading, draft, rng.randint(1, 6))
-    else:
-        text = _sentence(reading, draft, style if style != "scene" or scene else "phrase", scene)
-    return Caption(text, draft.lang, style, draft.profile, scene.id if scene else None)
+@dataclass
+class _Writer:
+    """One caption in the making: its random numbers, its language, and what it has stated so far."""
 
+    reading: _Reading
+    rng: Random
+    lang: str
+    mixed: bool
+    profile: dict[str, float] = field(default_factory=dict)
 
-def _drawn(reading: _Reading, draft: _Draft, most: int) -> list[Fact]:
-    """At most `most` facts away from the median, control axes first among equals."""
-    poles = [fact for fact in reading.facts if fact.pole]
-    poles.sort(key=lambda fact: draft.rng.random() ** (3 if fact.attribute in AXES else 1))
-    return poles[:most]
+    def write(self, style: str) -> Caption:
+        """The caption."""
+        scene = None
+        if style in ("scene", "prompt"):
+            scene = self._scene()
+            if scene is None:
+                style = "phrase" if style == "scene" else "labels"
+        if scene is not None and style == "prompt":
+            text = self._prompt(scene)
+        elif style == "labels":
+            text = self._labels(self.rng.randint(1, 6))
+        else:
+            text = self._sentence(style, scene)
+        return Caption(text, self.lang, style, self.profile, scene.id if scene else None)
 
+    def _tongue(self) -> str:
+        """Language of the next element: in mixed texts either."""
+        return self.rng.choice(LANGUAGES) if self.mixed else self.lang
 
-def _prompt(reading: _Reading, draft: _Draft, scene: Scene | None) -> str:
-    if scene is None:
-        return _labels(reading, draft, draft.rng.randint(1, 3))
-    word = draft.rng.choice(scene.words[draft.lang]).text
-    extra = _drawn(reading, draft, 1)
-    if not extra or draft.rng.random() < _ALONE:
-        return word
-    draft.state(extra[0])
-    label = say(extra[0], "labels", draft.tongue(), draft.rng)
-    return f"{word}{draft.rng.choice(_COMMAS[draft.lang])}{label}"
+    def _scene(self) -> Scene | None:
+        if not self.reading.scenes:
+            return None
+        scene = self.rng.choices(self.reading.scenes, cum_weights=self.reading.chances)[0]
+        self.profile.update(scene.profile)
+        return scene
 
+    def _facts(self, most: int) -> list[Fact]:
+        """At most `most` facts away from the median, in random order, control axes first more often than not."""
+        poles = [fact for fact in self.reading.facts if fact.pole]
+        poles.sort(key=lambda fact: self.rng.random() ** (3 if fact.attribute in AXES else 1))
+        return poles[:most]
 
-def _labels(reading: _Reading, draft: _Draft, most: int) -> str:
-    chosen = _drawn(reading, draft, most)
-    middles = [fact for fact in reading.facts if fact.pole == 0 and fact.attribute in AXES]
-    if middles and (not chosen or draft.rng.random() < 0.15):
-        chosen.append(draft.rng.choice(middles))
-    parts = [_said(fact, "any", draft) for fact in chosen]
-    if draft.rng.random() < 0.2:
-        parts += _exact(reading, draft, 1)
-    return draft.rng.choice(_COMMAS[draft.lang][: 3 if draft.lang == "en" else 4]).join(parts)
+    def _middle(self) -> Fact | None:
+        middles = [fact for fact in self.reading.facts if not fact.pole and fact.attribute in AXES]
+        return self.rng.choice(middles) if middles else None
 
+    def _say(self, fact: Fact, slot: str) -> str:
+        if fact.attribute in AXES:
+            self.profile[fact.attribute] = fact.stated
+        return say(fact, slot, self._tongue(), self.rng)
 
-def _said(fact: Fact, slot: str, draft: _Draft) -> str:
-    draft.state(fact)
-    return say(fact, slot, draft.tongue(), draft.rng)
+    def _exact(self, most: int) -> list[str]:
+        chosen = exact(self.reading.attributes, self.reading.positions, self._tongue(), self.rng)[:most]
+        for fact in chosen:
+            self.profile.update(fact.states)
+        return [fact.text for fact in chosen]
 
+    def _prompt(self, scene: Scene) -> str:
+        """A word, sometimes with a second one: a mood for a scene, or a label."""
+        word = self.rng.choice(scene.words[self._tongue()]).text
+        if self.rng.random() >= _SECOND_WORD:
+            return word
+        other = self._scene()
+        if other is not None and {other.kind, scene.kind} == {"scene", "mood"}:
+            second = self.rng.choice(other.words[self.lang]).text
+            mood, noun = (word, second) if scene.kind == "mood" else (second, word)
+            return f"{mood} {noun}" if self.lang == "en" else f"{mood}的{noun}"
+        self.profile = dict(scene.profile)
+        labels = [self._say(fact, "labels") for fact in self._facts(1)]
+        return self.rng.choice(_COMMAS[self.lang]).join([word, *labels])
 
-def _exact(reading: _Reading, draft: _Draft, most: int) -> list[str]:
-    parts = []
-    for text, states in exact(reading.attributes, draft.tongue(), draft.rng)[:most]:
-        parts.append(text)
-        draft.profile.update(states)
-    return parts
+    def _labels(self, most: int) -> str:
+        chosen = self._facts(most)
+        middle = self._middle()
+        if middle is not None and (not chosen or self.rng.random() < _MIDDLE):
+            chosen.append(middle)
+        parts = [self._say(fact, "any") for fact in chosen]
+        if self.rng.random() < _EXACT:
+            parts += self._exact(1)
+        return self.rng.choice(_COMMAS[self.lang]).join(parts)
 
+    def _sentence(self, style: str, scene: Scene | None) -> str:
+        most = self.rng.randint(0 if scene else 1, 5 if style == "sentence" else 3)
+        chosen = self._facts(most)
+        sentences = default_sentences()
+        kind = scene.kind if scene else style
+        patterns = [pattern for pattern in sentences.patterns[self.lang][kind] if pattern.takes(len(chosen))]
+        if not patterns:
+            return self._labels(most)
+        pattern = self.rng.choice(patterns)
+        shares = pattern.deal(chosen, self.rng)
+        words = {slot: phrase(slot, share, self.lang, self._say) for slot, share in shares.items()}
+        words["noun"] = self.rng.choice(sentences.nouns[self.lang])
+        words["tail"] = "".join(_CLAUSE[self.lang] + part for part in self._tail())
+        if scene is not None:
+            words |= self._named(scene)
+        return pattern.fill(words)
 
-def _sentence(reading: _Reading, draft: _Draft, style: str, scene: Scene | None) -> str:
-    rng = draft.rng
-    least = 0 if scene else 1
-    chosen = _drawn(reading, draft, rng.randint(least, 3 if style in ("phrase", "scene") else 5))
-    kind = scene.kind if scene else style
-    # A pattern must have room for every fact drawn, and facts enough for every slot.
-    fitting = [
-        pattern
-        for pattern in _patterns(draft.lang, kind)
-        if pattern.needs <= len(chosen) and bool(pattern.slots) >= bool(chosen)
-    ]
-    if not fitting:
-        return _labels(reading, draft, 2)
-    pattern = rng.choice(fitting)
-    shares = _shared(chosen, pattern.slots, rng)
-    fill = {slot: _filled(slot, shares.get(slot, []), draft) for slot in pattern.slots}
-    fill["noun"] = rng.choice(_nouns(draft.lang))
-    fill["tail"] = _tail(reading, draft)
-    if scene is not None:
-        fill |= _named(scene, draft)
-    return _fill(pattern.text, fill)
+    def _tail(self) -> list[str]:
+        middle = self._middle() if self.rng.random() < _MIDDLE else None
+        parts = [self._say(middle, "labels")] if middle else []
+        if self.rng.random() < _EXACT:
+            parts += self._exact(self.rng.randint(1, 2))
+        return parts
 
-
-def _shared(chosen: Sequence[Fact], slots: Sequence[str], rng: Random) -> dict[str, list[Fact]]:
-    """Facts dealt to slots: every slot but "with" gets one, the others go anywhere."""
-    shares: dict[str, list[Fact]] = {slot: [] for slot in slots}
-    needy = [slot for slot in slots if slot != "with"]
-    for index, fact in enumerate(chosen):
-        shares[needy[index] if index < len(needy) else rng.choice(slots)].append(fact)
-    return shares
-
-
-def _filled(slot: str, chosen: list[Fact], draft: _Draft) -> str:
-    if slot == "with":
-        return " with " + joined([_said(fact, "nouns", draft) for fact in chosen], ", ", " and ") if chosen else ""
-    form = slot.removeprefix("and_").removeprefix("a_")
-    parts = [_said(fact, form, draft) for fact in chosen]
-    if draft.lang == "zh":
-        return (
-            draft.rng.choice(("、", "、", "而")).join(parts)
-            if form == "labels" and len(parts) == 2
-            else ("、" if form == "labels" else "，").join(parts)
-        )
-    if slot == "a_adjectives":
-        return with_article(", ".join(parts))
-    return joined(parts, ", ", " and ") if slot.startswith("and_") or form in ("nouns", "clauses") else ", ".join(parts)
-
-
-def _tail(reading: _Reading, draft: _Draft) -> str:
-    middles = [fact for fact in reading.facts if fact.pole == 0 and fact.attribute in AXES]
-    parts = []
-    if middles and draft.rng.random() < 0.1:
-        parts.append(_said(draft.rng.choice(middles), "labels", draft))
-    if draft.rng.random() < 0.25:
-        parts += _exact(reading, draft, draft.rng.randint(1, 2))
-    comma = ", " if draft.lang == "en" else "，"
-    return "".join(comma + part for part in parts)
-
-
-def _named(scene: Scene, draft: _Draft) -> dict[str, str]:
-    word = draft.rng.choice(scene.words[draft.tongue()])
-    if scene.kind == "scene":
-        return {"scene": word.full if draft.lang == "en" else word.text}
-    return {"mood": word.text, "a_mood": with_article(word.text)}
-
-
-def _fill(pattern: str, fill: dict[str, str]) -> str:
-    for slot in tuple(fill):
-        capital = slot[0].upper() + slot[1:]
-        fill[capital] = fill[slot][:1].upper() + fill[slot][1:]
-    return pattern.format_map(fill)
-
-
-@cache
-def _sentences() -> dict[str, dict[str, list[str]]]:
-    path = FOLDER / "sentences.yaml"
-    content = read_yaml(path)
-    known = {*FORMS, "with", "and_adjectives", "a_adjectives", "tail", "noun", "scene", "mood", "a_mood"}
-    problems = [
-        f"{lang}, {kind}: {text!r} must use known slots only, received {unknown}"
-        for lang, kinds in content.items()
-        for kind, texts in kinds.items()
-        for text in texts
-        if (unknown := sorted({slot[0].lower() + slot[1:] for slot in _slots(text)} - known))
-    ]
-    if problems:
-        raise InputError(f"{path} has {len(problems)} mistakes:\n" + "\n".join(problems))
-    checked: dict[str, dict[str, list[str]]] = content
-    return checked
-
-
-def _slots(text: str) -> list[str]:
-    return [name for _, name, _, _ in Formatter().parse(text) if name]
-
-
-@cache
-def _patterns(lang: str, kind: str) -> tuple[_Pattern, ...]:
-    stating = {*FORMS, "with", "and_adjectives", "a_adjectives"}
-    return tuple(
-        _Pattern(text, tuple(lower for slot in _slots(text) if (lower := slot[0].lower() + slot[1:]) in stating))
-        for text in _sentences()[lang][kind]
-    )
-
-
-@cache
-def _nouns(lang: str) -> tuple[str, ...]:
-    return tuple(_sentences()[lang]["noun"])
+    def _named(self, scene: Scene) -> dict[str, str]:
+        word = self.rng.choice(scene.words[self._tongue()])
+        if scene.kind == "mood":
+            return {"mood": word.text, "a_mood": with_article(word.text)}
+        return {"scene": word.full if self.lang == "en" else word.text}

@@ -70,8 +70,10 @@ class Lexicon:
         return np.array([[scene.profile.get(axis, 0.0) for axis in AXES] for scene in self.scenes])
 
     @cached_property
-    def _strength(self) -> NDArray[np.float64]:
-        return np.abs(self.profiles)
+    def _asked(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Direction and strength of what scenes imply, (scenes, 8) each, and the sum of strengths, (scenes,)."""
+        strength = np.abs(self.profiles)
+        return np.sign(self.profiles), strength, strength.sum(axis=1)
 
     def match(self, positions: Mapping[str, float]) -> NDArray[np.float64]:
         """How well each scene fits a passage that lies at `positions` on the control axes, (scenes,).
@@ -81,10 +83,10 @@ class Lexicon:
         averaged over the implied axes by how strongly they are implied.
         """
         place = np.array([positions.get(axis, 0.0) for axis in AXES])
-        towards = np.sign(self.profiles) * place
-        fits = (towards >= _LEAST * self._strength).all(axis=1)
-        score = np.minimum(towards, self._strength).sum(axis=1) / self._strength.sum(axis=1)
-        matched: NDArray[np.float64] = np.where(fits, score, 0.0)
+        direction, strength, total = self._asked
+        towards = direction * place
+        fits = (towards >= _LEAST * strength).all(axis=1)
+        matched: NDArray[np.float64] = np.where(fits, np.minimum(towards, strength).sum(axis=1) / total, 0.0)
         return matched
 
     @cached_property

@@ -18,6 +18,9 @@ _STRONG: Final = 0.5  # from here on, a modifier that says the opposite contradi
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _ARTICLE: Final = re.compile(r"\((a|an|the)\) ")
 
+# Ten times faster where PyYAML was built with libyaml, as its wheels are.
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Profile = Mapping[str, float]
 
 
@@ -117,7 +120,7 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401 - whatever YAML holds; every c
         InputError: it cannot be read.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - both loaders are the safe kind
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path} must be readable YAML: {error}") from error
 

@@ -61,3 +61,9 @@ def tonality(weights: NDArray[np.float64]) -> Tonality | None:
     correlations = _KEYS @ _unit(weights)
     best = int(correlations.argmax())
     return Tonality(best % 12, MODES[best // 12], float(correlations[:12].max()), float(correlations[12:].max()))
+
+
+def transposed(key: str, semitones: int) -> str:
+    """A key's name so many semitones higher, such as "C minor" for ("A minor", 3)."""
+    tonic, mode = key.split()
+    return f"{PITCH_NAMES[(PITCH_NAMES.index(tonic) + semitones) % 12]} {mode}"

@@ -1,8 +1,6 @@
-"""How single facts are said.
+"""How single facts are said in both languages: degrees, negations, comparisons, from lexicon/wording.yaml."""
 
-Degrees, negations, comparisons and exact values in both languages, from the lexicon's wording files.
-"""
-
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,9 +9,8 @@ from random import Random
 from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.music.attributes import ATTRIBUTES, AXES, Attributes
+from fairseq_meloformer.music.attributes import ATTRIBUTES, AXES
 from fairseq_meloformer.music.lexicon import FOLDER
-from fairseq_meloformer.music.passage import DRUMS
 from fairseq_meloformer.music.scenes import read_yaml
 
 # Which form of wording.yaml each slot of a sentence takes, by language.
@@ -51,32 +48,37 @@ _MIDDLE: Final = 0.15
 class Fact:
     """One thing that is true of a passage and can be said of an attribute.
 
-    pole: 1 or -1, 0 for near the median. degree: "slightly", "plainly" or "strongly".
+    pole: 1 or -1, 0 for near the median. degree: "slightly", "plainly" or "strongly". stated: what saying so asks of
+    the attribute's axis, in [-1, 1].
     """
 
     attribute: str
     pole: int
     degree: str
-
-    @property
-    def stated(self) -> float:
-        """What it states on its attribute's axis, -1..1."""
-        return self.pole * _AMOUNT[self.degree]
+    stated: float
 
 
 def facts(positions: Mapping[str, float]) -> list[Fact]:
-    """Everything of which a passage at `positions` lies clearly on one side, or clearly near the median."""
-    said = []
-    for attribute, words in wording().items():
-        place = positions.get(attribute)
-        if place is None:
-            continue
-        if abs(place) >= words["from"]:
-            degree = "slightly" if abs(place) < _SLIGHT else "strongly" if abs(place) >= _STRONG else "plainly"
-            said.append(Fact(attribute, 1 if place > 0 else -1, degree))
-        elif abs(place) <= _MIDDLE:
-            said.append(Fact(attribute, 0, "plainly"))
+    """What a passage at `positions` is clearly on one side of, or clearly in the middle of.
+
+    At least one fact on the control axes, if any of them is measured: else the place nearest to the median is one.
+    """
+    said = [fact for attribute in wording() if (fact := _fact(attribute, positions.get(attribute), _MIDDLE))]
+    measured = [axis for axis in AXES if axis in positions]
+    if measured and not any(fact.attribute in AXES for fact in said):
+        nearest = min(measured, key=lambda axis: abs(positions[axis]))
+        said += filter(None, [_fact(nearest, positions[nearest], middle=1)])
     return said
+
+
+def _fact(attribute: str, place: float | None, middle: float) -> Fact | None:
+    words = wording()[attribute]
+    if place is not None and abs(place) >= words["from"]:
+        degree = "slightly" if abs(place) < _SLIGHT else "strongly" if abs(place) >= _STRONG else "plainly"
+        return Fact(attribute, 1 if place > 0 else -1, degree, math.copysign(_AMOUNT[degree], place))
+    if place is not None and abs(place) <= middle:
+        return Fact(attribute, 0, "plainly", words["middle"].get("states", 0.0))
+    return None
 
 
 def say(fact: Fact, slot: str, lang: str, rng: Random) -> str:
@@ -92,106 +94,9 @@ def say(fact: Fact, slot: str, lang: str, rng: Random) -> str:
     return adverb + text if form == "adjectives" else text
 
 
-def exact(attributes: Attributes, lang: str, rng: Random) -> list[tuple[str, dict[str, float]]]:
-    """Exact facts as they follow a sentence ("in A minor"), in random order.
-
-    Each comes with what it states on the control axes.
-    """
-    said = [
-        _tempo(attributes, lang, rng),
-        _key(attributes, lang, rng),
-        _instruments(attributes, lang, rng),
-        _absent(attributes, lang, rng),
-        _metre(attributes, lang),
-        _bars(attributes, lang),
-    ]
-    found = [item for item in said if item is not None]
-    rng.shuffle(found)
-    return found
-
-
-def _tempo(attributes: Attributes, lang: str, rng: Random) -> tuple[str, dict[str, float]] | None:
-    tempo = attributes.get("tempo")
-    if not isinstance(tempo, float):
-        return None
-    patterns = {
-        "en": ("at {} bpm", "{} bpm", "tempo {}", "{} beats per minute"),
-        "zh": ("每分钟{}拍", "速度{}", "{} bpm", "{}拍每分钟"),
-    }
-    return rng.choice(patterns[lang]).format(round(tempo)), {}
-
-
-def _key(attributes: Attributes, lang: str, rng: Random) -> tuple[str, dict[str, float]] | None:
-    key = attributes.get("key")
-    if not isinstance(key, str):
-        return None
-    tonic, mode = key.split()
-    if lang == "en":
-        return rng.choice(("in {}", "key of {}", "in the key of {}")).format(key), {
-            "mode": 0.7 if mode == "major" else -0.7
-        }
-    accidental = "升" if tonic.endswith("#") else "降" if tonic.endswith("b") else ""
-    return f"{accidental}{tonic[0]}{'大调' if mode == 'major' else '小调'}", {"mode": 0.7 if mode == "major" else -0.7}
-
-
-def _names(programs: list[int], lang: str) -> list[str]:
-    return list(dict.fromkeys(instrument_names()[program][lang] for program in programs))
-
-
-def _instruments(attributes: Attributes, lang: str, rng: Random) -> tuple[str, dict[str, float]] | None:
-    programs = attributes.get("instruments")
-    if not isinstance(programs, list):
-        return None
-    chosen = programs[: rng.randint(1, 3)]
-    states = {"drums": 0.7} if DRUMS in chosen else {}
-    names = _names(chosen, lang)
-    return (
-        f"{rng.choice(('for', 'with', 'played by'))} {joined(names, ', ', ' and ')}"
-        if lang == "en"
-        else f"{rng.choice(('用', '有'))}{joined(names, '、', '和')}"
-    ), states
-
-
-def _absent(attributes: Attributes, lang: str, rng: Random) -> tuple[str, dict[str, float]] | None:
-    programs = attributes.get("instruments")
-    if not isinstance(programs, list):
-        return None
-    playing = _names(programs, lang)
-    common = [name for name in _names([0, 25, 33, 48], lang) if name not in playing]
-    if not common:
-        return None
-    return rng.choice(("without {}", "no {}") if lang == "en" else ("没有{}", "不要{}")).format(rng.choice(common)), {}
-
-
-def _metre(attributes: Attributes, lang: str) -> tuple[str, dict[str, float]] | None:
-    metre = attributes.get("metre")
-    if not isinstance(metre, str) or metre == "4/4":
-        return None
-    return (f"in {metre}" if lang == "en" else f"{metre}拍"), {}
-
-
-def _bars(attributes: Attributes, lang: str) -> tuple[str, dict[str, float]] | None:
-    bars = attributes.get("bars")
-    if not isinstance(bars, float):
-        return None
-    return (f"{bars:.0f} bars" if lang == "en" else f"{bars:.0f}小节"), {}
-
-
 def joined(parts: list[str], comma: str, last: str) -> str:
     """Parts as in "a, b and c", with the language's own separators."""
     return comma.join(parts[:-1]) + (last if len(parts) > 1 else "") + parts[-1]
-
-
-@cache
-def instrument_names() -> list[dict[str, str]]:
-    """By program 0..128, its name in both languages."""
-    names: dict[int, dict[str, str]] = {}
-    for first, last, english, chinese in read_yaml(FOLDER / "instruments.yaml"):
-        names.update({program: {"en": english, "zh": chinese} for program in range(first, last + 1)})
-    missing = [program for program in range(DRUMS + 1) if program not in names]
-    if missing:
-        raise InputError(f"{FOLDER / 'instruments.yaml'} must name every program 0..{DRUMS}, but leaves out {missing}")
-    return [names[program] for program in range(DRUMS + 1)]
 
 
 @cache
