@@ -83,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
     defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)
     jobs = [(prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)]
     folder = PieceFolder(
-        args.output, _made_with(args, settings, composer), picture=not args.no_picture, sound=not args.no_audio
+        args.output,
+        made_with(settings, composer, args.plan_from),
+        picture=not args.no_picture,
+        sound=not args.no_audio,
     )
     for row in compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle):
         for file in row["files"].values():
@@ -130,11 +133,11 @@ def _settings(args: argparse.Namespace) -> Settings:
     )
 
 
-def _made_with(args: argparse.Namespace, settings: Settings, composer: Composer) -> dict[str, Any]:
-    """What shapes pieces beside their request, for the manifest."""
+def made_with(settings: Settings, composer: Composer, oracle: str | None = None) -> dict[str, Any]:
+    """What shapes pieces beside their request, for the manifest: settings, and hashes of models and oracle's file."""
     return {
         **dataclasses.asdict(settings),
         "museformer": model_hash(composer.model.state_dict()),
         "bridge": None if composer.bridge is None else model_hash(composer.bridge.state_dict()),
-        "plan_from": None if args.plan_from is None else sha256_file(args.plan_from),
+        "plan_from": None if oracle is None else sha256_file(oracle),
     }

@@ -1,0 +1,194 @@
+"""What the task `summary_bridge` does under fairseq-generate: compose pieces to a file of prompts."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary, FairseqDataset
+from fairseq.dataclass import FairseqDataclass
+from torch import Tensor, nn
+
+from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection.compose import made_with, numbers
+from fairseq_meloformer.injection.composer import Composer, Request, Settings
+from fairseq_meloformer.injection.pieces import Job, PieceFolder
+from fairseq_meloformer.injection.prompts import read_prompts
+from fairseq_meloformer.museformer.config import SCOPES
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.sampling import Sampling
+from fairseq_meloformer.music.vocabulary import END, SPECIAL, Vocabulary, general, published
+
+logger = logging.getLogger(__name__)
+_DEFAULT = Settings()
+
+
+def _option(default: Any, text: str) -> Any:  # noqa: ANN401  as dataclasses.field
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class ComposingConfig(FairseqDataclass):
+    """Options of fairseq-generate; `meloformer compose` has the same under the same names."""
+
+    bridge: str | None = _option(None, "bridge that makes plans: a directory; without it this is plain MuseFormer")
+    midi_dir: str | None = _option(None, "folder for the pieces <id>-<k>.mid and manifest.jsonl")
+    count: int = _option(1, "pieces per prompt")
+    bars: int | None = _option(None, "length in bars; what the text suggests if not given")
+    transpose: int = _option(0, "semitones by which pieces are moved")
+    inject_scope: str | None = _option(None, f"where the plan acts: {', '.join(SCOPES)}; the model's best if not given")
+    inject_layers: str | None = _option(None, "layers it acts in, 0,1,...; all if not given")
+    inject_strength: float = _option(_DEFAULT.strength, "1 replaces the model's own summaries, 0 leaves them")
+    guidance_scale: float = _option(_DEFAULT.guidance_scale, "of the bridge: weight of the text against no text")
+    logit_guidance: float = _option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
+    nfe: int = _option(_DEFAULT.nfe, "steps of the bridge")
+
+
+class PromptDataset(FairseqDataset):
+    """The pieces that are to be composed; a batch names them, the task knows them."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = list(jobs)
+        self.sizes = np.ones(len(self.jobs), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def collater(self, samples: Sequence[int]) -> dict[str, Any]:
+        """A batch: numbers of the pieces, and for fairseq a source and no target."""
+        source = torch.full((len(samples), 1), END)
+        return {
+            "id": torch.tensor(samples),
+            "nsentences": len(samples),
+            "ntokens": len(samples),
+            "net_input": {"src_tokens": source, "src_lengths": torch.ones(len(samples), dtype=torch.long)},
+            "target": None,
+        }
+
+    def num_tokens(self, index: int) -> int:
+        """Every prompt counts alike."""
+        return int(self.sizes[index])
+
+    def size(self, index: int) -> int:
+        """Every prompt counts alike."""
+        return int(self.sizes[index])
+
+
+class ComposingPart:
+    """Composing, for a task whose configuration is a `ComposingConfig` and whose data is a file of prompts."""
+
+    cfg: Any
+    datasets: dict[str, Any]
+    _dictionary: Dictionary | None = None
+
+    @property
+    def source_dictionary(self) -> Dictionary | None:
+        """Tokens of the MuseFormer; None while there is none."""
+        return self._dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary | None:
+        """The same."""
+        return self._dictionary
+
+    def set_vocabulary(self, model_config: Any) -> None:  # noqa: ANN401  a Namespace or omegaconf
+        """Take the vocabulary that a MuseFormer's arguments name; the published one if they name none."""
+        known: list[Vocabulary] = [published(), general()]
+        named = getattr(model_config, "vocabulary_sha256", "")
+        vocabulary = next((one for one in known if one.sha256 == named), known[0])
+        self._dictionary = Dictionary()
+        for symbol in vocabulary.symbols[len(SPECIAL) :]:
+            self._dictionary.add_symbol(symbol)
+
+    def prompts(self, path: Path, seed: int) -> PromptDataset:
+        """The pieces that a file of prompts asks for."""
+        if self.cfg.midi_dir is None:
+            raise InputError("fairseq-generate needs a folder for the pieces: give --midi-dir DIR")
+        defaults = Request("", seed=seed, bars=self.cfg.bars, transposition=self.cfg.transpose)
+        prompts = read_prompts(path)
+        return PromptDataset([(p, k, p.request(k, defaults)) for p in prompts for k in range(self.cfg.count)])
+
+    def build_generator(self, models: Sequence[nn.Module], args: Any, **_: Any) -> "PieceGenerator":  # noqa: ANN401
+        """What composes; see fairseq's tasks.
+
+        Raises:
+            InputError: more than one model, or one that is not ours.
+        """
+        own = [module for model in models for module in model.modules() if isinstance(module, MuseFormer)]
+        if len(models) != 1 or len(own) != 1:
+            raise InputError(
+                f"composing takes one MuseFormer of this package in --path, received {len(models)} models, "
+                f"{len(own)} of them MuseFormers"
+            )
+        device = own[0].layer_norm.weight.device
+        bridge = None if self.cfg.bridge is None else Bridge.from_pretrained(self.cfg.bridge, device=device)
+        composer = Composer(own[0], bridge)
+        settings = self._settings(args)
+        folder = PieceFolder(self.cfg.midi_dir, made_with(settings, composer), picture=False, sound=False)
+        return PieceGenerator(composer, settings, folder)
+
+    def inference_step(
+        self,
+        generator: "PieceGenerator",
+        _models: Sequence[nn.Module],
+        sample: dict[str, Any],
+        **_: Any,  # noqa: ANN401
+    ) -> list[list[dict[str, Any]]]:
+        """Compose a batch and write its pieces; the tokens, for fairseq to print."""
+        (dataset,) = self.datasets.values()
+        return generator.generate([dataset.jobs[index] for index in sample["id"].tolist()])
+
+    def _settings(self, args: Any) -> Settings:  # noqa: ANN401  fairseq's generation configuration
+        sampling = Sampling(
+            temperature=args.temperature,
+            top_k=max(args.sampling_topk, 0) if args.sampling else 1,
+            top_p=args.sampling_topp if args.sampling and args.sampling_topp > 0 else 1.0,
+            logit_guidance=self.cfg.logit_guidance,
+        )
+        return Settings(
+            sampling=sampling,
+            injected=self.cfg.bridge is not None,
+            scope=self.cfg.inject_scope,
+            layers=None if self.cfg.inject_layers is None else numbers(self.cfg.inject_layers),
+            strength=self.cfg.inject_strength,
+            guidance_scale=self.cfg.guidance_scale,
+            nfe=self.cfg.nfe,
+        )
+
+
+class PieceGenerator:
+    """In the place of fairseq's sequence generator."""
+
+    symbols_to_strip_from_output = frozenset({END})
+
+    def __init__(self, composer: Composer, settings: Settings, folder: PieceFolder) -> None:
+        self._composer = composer
+        self._settings = settings
+        self._folder = folder
+
+    def generate(self, jobs: Sequence[Job]) -> list[list[dict[str, Any]]]:
+        """Compose what is not there yet of these pieces and write it; hypotheses in fairseq's form."""
+        missing = self._folder.missing(jobs)
+        pieces = self._composer.compose([request for _, _, request in missing], self._settings)
+        songs: dict[str, list[str]] = {}
+        for (prompt, number, _), piece in zip(missing, pieces, strict=True):
+            row = self._folder.write(prompt, number, piece)
+            songs[row["piece"]] = piece.tokens
+            logger.info("%s", self._folder.directory / row["files"]["midi"])
+        vocabulary = self._composer.vocabulary
+        return [
+            [_hypothesis(torch.tensor([*vocabulary.ids(songs.get(f"{prompt.id}-{number}", [])), END]))]
+            for prompt, number, _ in jobs
+        ]
+
+
+def _hypothesis(tokens: Tensor) -> dict[str, Any]:
+    """A song for fairseq to print; it has no score, since the grammar and the guidance chose with the model."""
+    return {"tokens": tokens, "score": 0.0, "positional_scores": torch.zeros(len(tokens)), "alignment": None}
