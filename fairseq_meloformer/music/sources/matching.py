@@ -75,6 +75,17 @@ class Matcher:
             best = min(best, _UNKNOWN_ARTIST)
         return Match(tuple(self._songs[index] for index in found), round(best, 3))
 
+    def by_path(self, paths: Iterable[str]) -> tuple[Song, ...]:
+        """The songs in these files.
+
+        Raises:
+            InputError: if there is no such file among them.
+        """
+        songs = {song.path: song for song in self._songs}
+        if unknown := sorted(set(paths) - songs.keys()):
+            raise InputError(f"accepted songs must be in the metadata; these are not: {', '.join(unknown[:5])}")
+        return tuple(songs[path] for path in paths)
+
     def _candidates(self, query: Title) -> set[int]:
         from rapidfuzz import fuzz, process  # noqa: PLC0415  not needed for composing, and not installed with it
 

@@ -87,7 +87,8 @@ class Report:
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count texts that are not used."""
-        self.dropped[reason] += count
+        if count:
+            self.dropped[reason] += count
 
     def json(self) -> Row:
         """As written beside the captions."""
