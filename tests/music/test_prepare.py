@@ -241,7 +241,7 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fairseq_meloformer.cli", "prepare", str(source), "--output", str(killed)]
     for rows in (5, 20):
         process = subprocess.Popen([*command, *flags, "--workers", "2"], stderr=subprocess.DEVNULL)
-        log, deadline = killed / "songs.jsonl", time.monotonic() + 60
+        log, deadline = killed / "songs.jsonl", time.monotonic() + 300
         while not log.exists() or log.read_bytes().count(b"\n") < rows:
             assert time.monotonic() < deadline
             time.sleep(0.01)
