@@ -7,7 +7,7 @@ from typing import Any
 
 from miditoolkit import MidiFile
 
-from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.composer import Composer, Request, Settings, plan_of
 from fairseq_meloformer.injection.pieces import PieceFolder, compose_all
@@ -116,7 +116,7 @@ def _six_tracks(song: MidiFile) -> MidiFile:
 def _composer(args: argparse.Namespace) -> Composer:
     model = MuseFormer.from_pretrained(args.model).to(args.device)
     needs_bridge = not (args.no_injection or args.plan_from)
-    return Composer(model, Bridge.from_pretrained(args.bridge, device=args.device) if needs_bridge else None)
+    return Composer(model, bridges.load(args.bridge, args.device) if needs_bridge else None)
 
 
 def _settings(args: argparse.Namespace) -> Settings:

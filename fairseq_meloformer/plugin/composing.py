@@ -12,7 +12,7 @@ from fairseq.data import Dictionary, FairseqDataset
 from fairseq.dataclass import FairseqDataclass
 from torch import Tensor, nn
 
-from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.compose import made_with, numbers
 from fairseq_meloformer.injection.composer import Composer, Request, Settings
@@ -128,7 +128,7 @@ class ComposingPart:
                 f"{len(own)} of them MuseFormers"
             )
         device = own[0].layer_norm.weight.device
-        bridge = None if self.cfg.bridge is None else Bridge.from_pretrained(self.cfg.bridge, device=device)
+        bridge = None if self.cfg.bridge is None else bridges.load(self.cfg.bridge, device)
         composer = Composer(own[0], bridge)
         settings = self._settings(args)
         folder = PieceFolder(self.cfg.midi_dir, made_with(settings, composer), picture=False, sound=False)

@@ -1,8 +1,12 @@
-"""The command `meloformer convert`: a fairseq checkpoint becomes a directory that nothing but torch is needed for."""
+"""The command `meloformer convert`: a fairseq checkpoint becomes a directory that fairseq is not needed for."""
 
 import argparse
+import sys
 from pathlib import Path
 
+from fairseq_meloformer.bridge import Bridge
+from fairseq_meloformer.bridge.checkpoints import is_bridge
+from fairseq_meloformer.bridge.checkpoints import load as load_bridge
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music.vocabulary import Vocabulary
@@ -10,7 +14,7 @@ from fairseq_meloformer.music.vocabulary import Vocabulary
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    parser.add_argument("checkpoint", type=Path, help="fairseq checkpoint (.pt) of a museformer_lm")
+    parser.add_argument("checkpoint", type=Path, help="fairseq checkpoint (.pt) of a museformer_lm or a summary_bridge")
     parser.add_argument("directory", type=Path, help="where model.safetensors and config.json go")
     parser.add_argument("--dict", type=Path, help="dict.txt, for a vocabulary that is not one of the published two")
 
@@ -21,19 +25,24 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: a checkpoint that cannot be used.
     """
-    model = convert(args.checkpoint, args.directory, Vocabulary.read(args.dict) if args.dict else None)
-    config, digest = model.config, checkpoints.model_hash(model.state_dict())
+    vocabulary = Vocabulary.read(args.dict) if args.dict else None
+    model = convert(args.checkpoint, args.directory, vocabulary)
     count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{args.directory}: {config.layers} layers, dim {config.dim}, {count:,} parameters, hash {digest}")  # noqa: T201
+    digest = checkpoints.model_hash(model.state_dict())
+    sys.stdout.write(f"{args.directory}: {type(model).__name__}, {count:,} parameters, hash {digest}\n")
     return 0
 
 
-def convert(checkpoint: Path, directory: Path, vocabulary: Vocabulary | None = None) -> MuseFormer:
+def convert(checkpoint: Path, directory: Path, vocabulary: Vocabulary | None = None) -> MuseFormer | Bridge:
     """Write the directory form of a checkpoint; the model that was in it.
 
     Raises:
         InputError: a checkpoint that cannot be used.
     """
+    if checkpoint.is_file() and is_bridge(checkpoints.read_state(checkpoint, mmap=True)["model"]):
+        trained = load_bridge(checkpoint)
+        trained.save_pretrained(directory)
+        return trained
     loaded = checkpoints.load(checkpoint, vocabulary)
     model = MuseFormer(loaded.config)
     checkpoints.assign(model, loaded.parameters)

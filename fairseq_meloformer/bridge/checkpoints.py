@@ -1,0 +1,36 @@
+"""Bridges from wherever they are kept: the directory that is shipped, or a checkpoint of fairseq-train."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fairseq_meloformer.bridge.model import Bridge, BridgeConfig
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.checkpoints import read_state
+
+STATE = "bridge_config"
+_EXTRA, _AVERAGE = "_extra_state", "ema.average."
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Bridge:
+    """Read a bridge for use; of a checkpoint, the average of its weights. Never executes code from the file.
+
+    Raises:
+        InputError: nothing that can be read as a bridge.
+    """
+    if Path(path).is_dir() or not Path(path).exists():
+        return Bridge.from_pretrained(path, device=device)
+    state: dict[str, Any] = read_state(path)["model"]
+    if not is_bridge(state):
+        raise InputError(f"{path} must be a checkpoint of the task summary_bridge, but holds another model")
+    bridge = Bridge(BridgeConfig.from_json(state[_EXTRA][STATE]))
+    bridge.load_state_dict(
+        {name.removeprefix(_AVERAGE): value for name, value in state.items() if name.startswith(_AVERAGE)}
+    )
+    return bridge.to(device).eval()
+
+
+def is_bridge(state: dict[str, Any]) -> bool:
+    """Whether the parameters of a fairseq checkpoint are those of a bridge."""
+    return isinstance(state.get(_EXTRA), dict) and STATE in state[_EXTRA]

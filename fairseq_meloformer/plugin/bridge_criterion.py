@@ -1,0 +1,82 @@
+"""The criterion `summary_bridge`: the bridge's loss, logged per quarter of the time and per layer of MuseFormer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor
+
+from fairseq_meloformer.bridge.embeddings import TextStates
+from fairseq_meloformer.bridge.objective import QUARTERS, Batch, Weights, loss
+from fairseq_meloformer.plugin.bridge_model import SummaryBridgeModel
+
+_DEFAULT = Weights()
+Logs = dict[str, Any]
+
+
+def _weight(default: float, text: str) -> Any:  # noqa: ANN401  as dataclasses.field
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class BridgeCriterionConfig(FairseqDataclass):
+    """Options; see `Weights` of the core."""
+
+    endpoint_weight: float = _weight(_DEFAULT.endpoint, "of the squared error of a regressed text end")
+    kl_weight: float = _weight(_DEFAULT.kl, "of the divergence of a variational text end")
+    bars_weight: float = _weight(_DEFAULT.bars, "of the cross-entropy of the number of bars")
+    text_dropout: float = _weight(_DEFAULT.text_dropout, "share of songs whose text is withheld, for guidance")
+
+
+@register_criterion("summary_bridge", dataclass=BridgeCriterionConfig)
+class BridgeCriterion(FairseqCriterion):
+    """Training takes the loss of the bridge itself, validation that of its average."""
+
+    def __init__(
+        self,
+        task: Any,  # noqa: ANN401
+        endpoint_weight: float,
+        kl_weight: float,
+        bars_weight: float,
+        text_dropout: float,
+    ) -> None:
+        super().__init__(task)
+        self._weights = Weights(endpoint_weight, kl_weight, bars_weight, text_dropout)
+
+    def forward(
+        self,
+        model: SummaryBridgeModel,
+        sample: Mapping[str, Any],
+        reduce: bool = True,  # noqa: ARG002  always a sum
+    ) -> tuple[Tensor, int, Logs]:
+        """Sum of the losses of a batch, number of songs, and what to log."""
+        given = sample["net_input"]
+        text = TextStates(given["states"], given["mask"], given["pooled"])
+        batch = Batch(given["summaries"], given["bars"], text, given["seeds"])
+        result = loss(model.bridge if model.training else model.ema.average, batch, self._weights)
+        logs = {"loss": result.total.detach(), "songs": result.songs, "sample_size": result.songs, **result.parts}
+        return result.total, result.songs, {**logs, "ntokens": sample["ntokens"], "nsentences": sample["nsentences"]}
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: Sequence[Logs]) -> None:
+        """Means over songs."""
+        totals: dict[str, float] = {}
+        for logs in logging_outputs:
+            for name, value in logs.items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+        songs = totals["songs"]
+        layers = [name for name in totals if name.startswith("layer_")]
+        for name in ("loss", "bridge", "endpoint", "kl", "bars", *layers):
+            metrics.log_scalar(name, totals[name] / songs, songs, round=4)
+        for quarter in range(QUARTERS):
+            name = f"quarter_{quarter}"
+            if count := totals[f"{name}_songs"]:
+                metrics.log_scalar(name, totals[name] / count, count, round=4)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Whether fairseq may add up what processes log."""
+        return True

@@ -1,0 +1,106 @@
+"""Songs of a summary store with their texts, for fairseq to train the bridge on."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from fairseq.data import FairseqDataset
+from torch.nn.utils.rnn import pad_sequence
+
+from fairseq_meloformer.bridge.embeddings import TextEncoder
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.summaries.store import Subset
+
+
+class BridgeDataset(FairseqDataset):
+    """Items of one subset that have a text, each with one of its texts.
+
+    What is drawn for an item (text, and through `seeds` time and noise) depends on the seed, the epoch and the item
+    alone: not on its batch, its process, or where training was resumed.
+
+    Args:
+        songs: the subset.
+        encoder: of the texts; a cache in front of it.
+        seed: of all that is drawn.
+        vary: another text and noise in every epoch, for training; else always the first text.
+    """
+
+    def __init__(self, songs: Subset, encoder: TextEncoder, *, seed: int, vary: bool) -> None:
+        self._songs = songs
+        self._encoder = encoder
+        self._seed = seed
+        self._vary = vary
+        self._epoch = 1
+        self.sizes: npt.NDArray[np.int64] = np.asarray(songs.bars, dtype=np.int64)
+        self._texts = [
+            [caption["text"] for caption in songs.metadata(i).get("captions", [])] for i in range(len(songs))
+        ]
+        self.kept = np.flatnonzero([bool(texts) for texts in self._texts])
+        if not len(self.kept):
+            raise InputError(
+                "a bridge is trained on songs with captions, but none of the subset has any: "
+                "give meloformer prepare --describe K or --captions FILE, and extract again"
+            )
+
+    def texts(self) -> list[str]:
+        """Every text that can be drawn."""
+        return [text for texts in self._texts for text in (texts if self._vary else texts[:1])]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by fairseq when an epoch begins."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._songs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        key = f"{self._seed}|{self._epoch if self._vary else 0}|{index}"
+        seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7])
+        texts = self._texts[index]
+        text = texts[seed % len(texts)] if self._vary else texts[0]
+        return {"id": index, "summaries": self._songs[int(index)].summaries.float(), "text": text, "seed": seed}
+
+    def collater(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A batch: summaries (batch, bars, layers, dim), bars (batch,), token states, mask and pooled text, seeds."""
+        if not samples:
+            return {}
+        states, mask, pooled = self._encoder.encode([sample["text"] for sample in samples])
+        bars = torch.tensor([len(sample["summaries"]) for sample in samples])
+        return {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "nsentences": len(samples),
+            "ntokens": int(bars.sum()),
+            "net_input": {
+                "summaries": pad_sequence([sample["summaries"] for sample in samples], batch_first=True),
+                "bars": bars,
+                "states": states,
+                "mask": mask,
+                "pooled": pooled,
+                "seeds": [sample["seed"] for sample in samples],
+            },
+        }
+
+    def num_tokens(self, index: int) -> int:
+        """Bars of an item, for `--max-tokens`."""
+        return int(self.sizes[index])
+
+    def num_tokens_vec(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Bars of items, for `--max-tokens`."""
+        return self.sizes[indices]
+
+    def size(self, index: int) -> int:
+        """Bars of an item."""
+        return int(self.sizes[index])
+
+    def ordered_indices(self) -> npt.NDArray[np.int64]:
+        """Items from short to long, in random order among equals; drawn anew for every epoch's batches."""
+        order = np.random.permutation(self.kept) if self._vary else self.kept  # noqa: NPY002  fairseq seeds this one
+        return order[np.argsort(self.sizes[order], kind="stable")]
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Whether one set of batches serves all epochs."""
+        return not self._vary

@@ -1,0 +1,99 @@
+"""The model `summary_bridge`: the core's bridge, and the average of its weights that is sampled from."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+
+from fairseq_meloformer.bridge.checkpoints import STATE
+from fairseq_meloformer.bridge.ema import Ema
+from fairseq_meloformer.bridge.model import Bridge, BridgeConfig, EndpointKind
+from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
+from fairseq_meloformer.bridge.process import BridgeProcess, Prediction, Schedule
+
+MODEL = "summary_bridge"
+_NETWORK = NetworkConfig()
+_PROCESS = BridgeProcess()
+
+
+def _option(default: Any, text: str) -> Any:  # noqa: ANN401  as dataclasses.field
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class BridgeModelConfig(FairseqDataclass):
+    """Options of the model; see `NetworkConfig`, `BridgeProcess` and `BridgeConfig` of the core."""
+
+    width: int = _option(_NETWORK.width, "width of the states of a bar")
+    depth: int = _option(_NETWORK.depth, "blocks of the denoiser")
+    heads: int = _option(_NETWORK.heads, "attention heads")
+    conditioning: int = _option(_NETWORK.conditioning, "width of the vector that steers the layer norms")
+    endpoint_depth: int = _option(_NETWORK.endpoint_depth, "blocks of the text end")
+    dropout: float = _option(_NETWORK.dropout, "after attention and feed-forward layers")
+    components: int = _option(0, "principal components that the bridge works on; 0: all channels")
+    noise: float = _option(_PROCESS.noise, "greatest standard deviation of the bridge")
+    endpoint_noise: float = _option(_PROCESS.endpoint_noise, "standard deviation of the text end")
+    schedule: str = _option(_PROCESS.schedule, "clock of the process: linear or i2sb")
+    prediction: str = _option(_PROCESS.prediction, "what the network predicts: x0, v or epsilon")
+    endpoint: str = _option("regressed", "how the text end is learned: regressed, variational or learned")
+    most_bars: int = _option(128, "largest number of bars that can be inferred from a text")
+    ema_decay: float = _option(0.999, "decay of the average of the weights")
+
+
+@register_model(MODEL, dataclass=BridgeModelConfig)
+class SummaryBridgeModel(BaseFairseqModel):
+    """A bridge in training.
+
+    Attributes:
+        bridge: what is trained.
+        ema: its average; validation and sampling use it.
+    """
+
+    def __init__(self, bridge: Bridge, decay: float) -> None:
+        super().__init__()
+        self.bridge = bridge
+        self.ema = Ema(bridge, decay)
+
+    @classmethod
+    def build_model(cls, cfg: BridgeModelConfig, task: Any) -> "SummaryBridgeModel":  # noqa: ANN401
+        """Build the networks that `cfg` describes, for the task's store and encoder."""
+        network = NetworkConfig(**{f.name: getattr(cfg, f.name) for f in dataclasses.fields(NetworkConfig)})
+        schedule, prediction = cast("Schedule", cfg.schedule), cast("Prediction", cfg.prediction)
+        process = BridgeProcess(cfg.noise, cfg.endpoint_noise, schedule, prediction)
+        config = BridgeConfig(
+            **task.sizes(),
+            components=cfg.components,
+            network=network,
+            process=process,
+            endpoint=cast("EndpointKind", cfg.endpoint),
+            most_bars=cfg.most_bars,
+        )
+        bridge = Bridge(config)
+        task.fit(bridge)
+        return cls(bridge, cfg.ema_decay)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the bridge is made of, so that a checkpoint can be read without fairseq."""
+        return {STATE: dataclasses.asdict(self.bridge.config)}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing to do: the configuration is the command line's."""
+
+    def max_positions(self) -> None:
+        """There is no limit."""
+
+
+def _architecture(size: str) -> None:
+    def fill(args: argparse.Namespace) -> None:
+        for name, value in dataclasses.asdict(SIZES[size]).items():
+            setattr(args, name, getattr(args, name, value))
+
+    register_model_architecture(MODEL, f"{MODEL}_{size}")(fill)
+
+
+for _size in SIZES:
+    _architecture(_size)

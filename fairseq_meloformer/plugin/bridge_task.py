@@ -1,0 +1,121 @@
+"""The task `summary_bridge`: fairseq-train trains a bridge on a store, fairseq-generate composes to prompts."""
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+from torch import nn
+
+from fairseq_meloformer.bridge import encoders
+from fairseq_meloformer.bridge.embeddings import EmbeddingCache
+from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.plugin.bridge_dataset import BridgeDataset
+from fairseq_meloformer.plugin.bridge_model import MODEL, SummaryBridgeModel
+from fairseq_meloformer.plugin.composing import ComposingConfig, ComposingPart
+from fairseq_meloformer.summaries.extraction import STATISTICS
+from fairseq_meloformer.summaries.statistics import Statistics, principal_components
+from fairseq_meloformer.summaries.store import SummaryStore
+
+logger = logging.getLogger(__name__)
+_SAMPLE = 2000  # texts from which their mean and deviation are taken
+TRAIN = "train"
+
+
+@dataclass
+class SummaryBridgeConfig(ComposingConfig):
+    """Options of training; those of composing are inherited."""
+
+    data: str = field(default=MISSING, metadata={"help": "store of summaries to train on, or file of prompts"})
+    text_encoder: str = field(
+        default="e5-small", metadata={"help": "frozen text encoder: e5-small, hf:<id or directory> or dummy:<dim>"}
+    )
+    text_cache: str | None = field(
+        default=None, metadata={"help": "folder for what the encoder made of texts; in the store if not given"}
+    )
+    seed: int = II("common.seed")
+
+
+@register_task(MODEL, dataclass=SummaryBridgeConfig)
+class SummaryBridgeTask(ComposingPart, FairseqTask):
+    """Stage B, and stage C where data is a file."""
+
+    @cached_property
+    def store(self) -> SummaryStore:
+        """The store to train on."""
+        return SummaryStore(self.cfg.data)
+
+    @cached_property
+    def encoder(self) -> EmbeddingCache:
+        """The text encoder behind its cache."""
+        cache = self.cfg.text_cache or Path(self.cfg.data) / "texts"
+        return EmbeddingCache(encoders.load(self.cfg.text_encoder), cache)
+
+    def load_dataset(self, split: str, combine: bool = False, **_: Any) -> None:  # noqa: ANN401, ARG002
+        """Load a subset of the store and read its texts, or load the prompts.
+
+        Raises:
+            InputError: no such subset, or prompts that cannot be used.
+        """
+        if Path(self.cfg.data).is_file():
+            self.datasets[split] = self.prompts(Path(self.cfg.data), self.cfg.seed)
+            return
+        dataset = BridgeDataset(
+            self.store.subset(split), self.encoder, seed=self.cfg.seed, vary=split.startswith(TRAIN)
+        )
+        texts = dataset.texts()
+        logger.info("%s: %d songs, %d texts", split, len(dataset.kept), len(texts))
+        self.encoder.fill(texts)
+        self.datasets[split] = dataset
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:  # noqa: ANN401
+        """Build a bridge for training, or a MuseFormer for composing."""
+        if not str(getattr(cfg, "_name", "") or getattr(cfg, "arch", "")).startswith(MODEL):
+            self.set_vocabulary(cfg)
+        model: nn.Module = super().build_model(cfg, from_checkpoint)
+        return model
+
+    def sizes(self) -> dict[str, Any]:
+        """What the store and the encoder fix of a `BridgeConfig`."""
+        header = self.store.header
+        return {
+            "layers": header.layers,
+            "dim": header.dim,
+            "text_dim": self.encoder.dim,
+            "encoder": self.cfg.text_encoder,
+            "encoder_identity": self.encoder.identity,
+            "museformer": header.model_sha256,
+        }
+
+    def fit(self, bridge: Bridge) -> None:
+        """Give a new bridge the statistics of the training subset's summaries and texts.
+
+        Raises:
+            InputError: the store is not finished.
+        """
+        path = self.store.directory / TRAIN / STATISTICS
+        if not path.is_file():
+            raise InputError(f"the store must be finished, but has no {path}: run scripts/extract.sh to its end")
+        statistics = Statistics.load(path)
+        songs = self.store.subset(TRAIN)
+        components = None
+        if bridge.config.components:
+            items = (statistics.normalise(song.summaries.float()) for song in songs)
+            components = principal_components(items, bridge.config.components)
+        bridge.summaries.fit(statistics, components)
+        texts = BridgeDataset(songs, self.encoder, seed=0, vary=True).texts()
+        bridge.text.fit(self.encoder.encode(texts[:: max(1, len(texts) // _SAMPLE)]))
+
+    def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:  # noqa: ANN401
+        """Step, and let the average follow."""
+        super().optimizer_step(optimizer, model, update_num)
+        bridges = [module for module in model.modules() if isinstance(module, SummaryBridgeModel)]
+        for trained in bridges:
+            trained.ema.update(trained.bridge)
+
+    def max_positions(self) -> None:
+        """There is no limit."""
