@@ -29,7 +29,7 @@ STYLES: Final = ("labels", "phrase", "sentence", "scene", "prompt")
 SOURCE: Final = "measured"
 LICENCE: Final = "CC0-1.0"
 
-_COMMAS: Final = {"en": (", ", ", ", " "), "zh": ("，", "、", " ")}
+_COMMAS: Final = {"en": (", ", ", ", "; "), "zh": ("，", "、", " ")}
 _CLAUSE: Final = {"en": ", ", "zh": "，"}
 
 # Shares of captions that have something more: another word in a prompt, a fact near the median, exact facts.
@@ -197,7 +197,7 @@ class _Writer:
         if not self.reading.scenes:
             return None
         scene = self.rng.choices(self.reading.scenes, cum_weights=self.reading.chances)[0]
-        self.profile.update(scene.profile)
+        self.profile |= scene.profile
         return scene
 
     def _facts(self, most: int) -> list[Fact]:
@@ -218,7 +218,7 @@ class _Writer:
     def _exact(self, most: int) -> list[str]:
         chosen = exact(self.reading.attributes, self.reading.positions, self._tongue(), self.rng)[:most]
         for fact in chosen:
-            self.profile.update(fact.states)
+            self.profile |= fact.states
         return [fact.text for fact in chosen]
 
     def _prompt(self, scene: Scene) -> str:
@@ -240,7 +240,8 @@ class _Writer:
         middle = self._middle()
         if middle is not None and (not chosen or self.rng.random() < _MIDDLE):
             chosen.append(middle)
-        parts = [self._say(fact, "any") for fact in chosen]
+        slot = self.rng.choice(("labels", "any"))
+        parts = [self._say(fact, slot) for fact in chosen]
         if self.rng.random() < _EXACT:
             parts += self._exact(1)
         return self.rng.choice(_COMMAS[self.lang]).join(parts)
@@ -249,18 +250,30 @@ class _Writer:
         most = self.rng.randint(0 if scene else 1, 5 if style == "sentence" else 3)
         chosen = self._facts(most)
         sentences = default_sentences()
-        kind = scene.kind if scene else style
-        patterns = [pattern for pattern in sentences.patterns[self.lang][kind] if pattern.takes(len(chosen))]
+        second = self._second(scene) if scene and scene.kind == "scene" else None
+        patterns = [
+            pattern
+            for pattern in sentences.patterns[self.lang][scene.kind if scene else style]
+            if pattern.takes(len(chosen)) and (second or not pattern.pairs)
+        ]
         if not patterns:
             return self._labels(most)
         pattern = self.rng.choice(patterns)
-        shares = pattern.deal(chosen, self.rng)
-        words = {slot: phrase(slot, share, self.lang, self._say) for slot, share in shares.items()}
-        words["noun"] = self.rng.choice(sentences.nouns[self.lang])
-        words["tail"] = "".join(_CLAUSE[self.lang] + part for part in self._tail())
+        words = {"noun": self.rng.choice(sentences.nouns[self.lang])}
         if scene is not None:
             words |= self._named(scene)
+        if second is not None and pattern.pairs:
+            self.profile |= second.profile
+            words["second"] = self._named(second)["scene"]
+        for slot, share in pattern.deal(chosen, self.rng).items():
+            words[slot] = phrase(slot, share, self.lang, self._say)
+        words["tail"] = "".join(_CLAUSE[self.lang] + part for part in self._tail())
         return pattern.fill(words)
+
+    def _second(self, scene: Scene) -> Scene | None:
+        """Another scene that fits, if one is found soon."""
+        others = self.rng.choices(self.reading.scenes, cum_weights=self.reading.chances, k=4)
+        return next((other for other in others if other.kind == "scene" and other.base != scene.base), None)
 
     def _tail(self) -> list[str]:
         middle = self._middle() if self.rng.random() < _MIDDLE else None

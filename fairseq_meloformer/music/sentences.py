@@ -16,7 +16,7 @@ from fairseq_meloformer.music.wording import FORMS, Fact, joined
 KINDS: Final = ("phrase", "sentence", "scene", "mood")
 
 _STATING: Final = {*FORMS, "with", "and_adjectives", "a_adjectives"}
-_NAMING: Final = {"scene", "mood", "a_mood", "noun", "tail"}
+_NAMING: Final = {"scene", "second", "mood", "a_mood", "noun", "tail"}
 
 Say = Callable[[Fact, str], str]
 
@@ -39,6 +39,11 @@ class Pattern:
     def takes(self, count: int) -> bool:
         """Whether `count` facts fill it: enough for every slot, and none left over."""
         return len(self.slots) - ("with" in self.slots) <= count and (count == 0 or bool(self.slots))
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it names a second scene."""
+        return "{second}" in self.text
 
     def deal(self, facts: Sequence[Fact], rng: Random) -> dict[str, list[Fact]]:
         """Facts dealt to slots: one for each that needs one, the others anywhere."""
