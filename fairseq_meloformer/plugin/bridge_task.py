@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
@@ -34,7 +34,7 @@ class SummaryBridgeConfig(ComposingConfig):
     text_encoder: str = field(
         default="e5-small", metadata={"help": "frozen text encoder: e5-small, hf:<id or directory> or dummy:<dim>"}
     )
-    text_cache: str | None = field(
+    text_cache: Optional[str] = field(
         default=None, metadata={"help": "folder for what the encoder made of texts; in the store if not given"}
     )
     seed: int = II("common.seed")

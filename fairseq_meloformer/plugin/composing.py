@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -35,13 +35,13 @@ def _option(default: Any, text: str) -> Any:  # noqa: ANN401  as dataclasses.fie
 class ComposingConfig(FairseqDataclass):
     """Options of fairseq-generate; `meloformer compose` has the same under the same names."""
 
-    bridge: str | None = _option(None, "bridge that makes plans: a directory; without it this is plain MuseFormer")
-    midi_dir: str | None = _option(None, "folder for the pieces <id>-<k>.mid and manifest.jsonl")
+    bridge: Optional[str] = _option(None, "bridge that makes plans: a directory; without it this is plain MuseFormer")
+    midi_dir: Optional[str] = _option(None, "folder for the pieces <id>-<k>.mid and manifest.jsonl")
     count: int = _option(1, "pieces per prompt")
-    bars: int | None = _option(None, "length in bars; what the text suggests if not given")
+    bars: Optional[int] = _option(None, "length in bars; what the text suggests if not given")
     transpose: int = _option(0, "semitones by which pieces are moved")
-    inject_scope: str | None = _option(None, f"where the plan acts: {', '.join(SCOPES)}; the model's best if not given")
-    inject_layers: str | None = _option(None, "layers it acts in, 0,1,...; all if not given")
+    inject_scope: Optional[str] = _option(None, f"where the plan acts: {', '.join(SCOPES)} (default: the model's best)")
+    inject_layers: Optional[str] = _option(None, "layers it acts in, 0,1,...; all if not given")
     inject_strength: float = _option(_DEFAULT.strength, "1 replaces the model's own summaries, 0 leaves them")
     guidance_scale: float = _option(_DEFAULT.guidance_scale, "of the bridge: weight of the text against no text")
     logit_guidance: float = _option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
