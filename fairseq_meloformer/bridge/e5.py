@@ -167,7 +167,7 @@ class E5Small(nn.Module):
         self.norm = _norm(packed, "emb.ln")
         self.layers = nn.ModuleList(_Layer(packed, index) for index in range(packed.sizes.layers))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token states (batch, tokens, 384) of ids (batch, tokens); mask is True at tokens, False at padding."""
         words = self.packed.rows("emb.word", ids.cpu()).to(self.places)

@@ -35,7 +35,7 @@ class HuggingFaceEncoder:
         self.dim: int = config.hidden_size
         self.identity = identity(weights=_hash(self._model), tokenizer=tokenizer_hash, pooling="mean")
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> TextStates:
         """Token states of texts."""
         ids, mask, content = (tensor.to(self._device) for tensor in self._tokenize(list(texts)))

@@ -1,0 +1,222 @@
+"""The bridge as a whole: networks, statistics, and the identity of the text encoder it was trained with."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from fairseq_meloformer.bridge import encoders, sampler
+from fairseq_meloformer.bridge.bars import stated
+from fairseq_meloformer.bridge.embeddings import TextEncoder, TextStates
+from fairseq_meloformer.bridge.network import BarsHead, Denoiser, Endpoint, NetworkConfig
+from fairseq_meloformer.bridge.process import BridgeProcess
+from fairseq_meloformer.bridge.standardise import SummaryStandardiser, TextStandardiser
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import write_atomic, write_json
+
+EndpointKind = Literal["regressed", "variational", "learned"]
+
+# Longer plans than a MuseFormer's positions were ever trained for are a slip of the pen.
+MOST_BARS = 1024
+
+
+@dataclass(frozen=True)
+class BridgeConfig:
+    """Everything that a bridge is built from, apart from its weights.
+
+    Attributes:
+        layers: summaries per bar of the MuseFormer.
+        dim: width of a summary.
+        text_dim: width of the text encoder's states.
+        components: principal components that the bridge works on, 0 for all channels.
+        network: sizes of the networks.
+        process: the forward process and the prediction's form.
+        endpoint: z_text regressed to the music end, a variational mean and variance with a small KL term, or learned
+            through the bridge's own loss alone.
+        most_bars: the largest number of bars that can be inferred from a text.
+        encoder: specification of the text encoder.
+        encoder_identity: its hash; empty until it is known.
+        museformer: hash of the MuseFormer whose summaries these are; empty if unknown.
+    """
+
+    layers: int
+    dim: int
+    text_dim: int
+    components: int = 0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    process: BridgeProcess = field(default_factory=BridgeProcess)
+    endpoint: EndpointKind = "regressed"
+    most_bars: int = 128
+    encoder: str = "e5-small"
+    encoder_identity: str = ""
+    museformer: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no bridge can be built from."""
+        if min(self.layers, self.dim, self.text_dim, self.most_bars) < 1:
+            raise InputError(f"layers, dim, text_dim and most_bars must be at least 1; received {self}")
+        if self.endpoint not in get_args(EndpointKind):
+            raise InputError(f"endpoint must be one of {', '.join(get_args(EndpointKind))}; received {self.endpoint!r}")
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Build from what ``dataclasses.asdict`` and JSON made of one."""
+        network, process = NetworkConfig(**fields["network"]), BridgeProcess(**fields["process"])
+        return cls(**{**fields, "network": network, "process": process})
+
+
+class Bridge(nn.Module):
+    """From texts to plans, (batch, bars, layers, dim) summaries for a frozen MuseFormer.
+
+    The text encoder is frozen and no part of the state; it is loaded when the first text comes.
+    """
+
+    def __init__(self, config: BridgeConfig, encoder: TextEncoder | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.summaries = SummaryStandardiser(config.layers, config.dim, config.components)
+        self.text = TextStandardiser(config.text_dim)
+        channels = self.summaries.channels
+        self.denoiser = Denoiser(config.network, channels, config.text_dim)
+        variational = config.endpoint == "variational"
+        self.endpoint = Endpoint(config.network, channels, config.text_dim, variational=variational)
+        self.bars_head = BarsHead(config.text_dim, config.network.width, config.most_bars)
+        if encoder is not None:
+            self.encoder = self._checked(encoder)
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The frozen text encoder, on the bridge's device."""
+        return self._checked(encoders.load(self.config.encoder, self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.summaries.mean.device
+
+    def plan(
+        self,
+        texts: Sequence[str],
+        bars: int | Sequence[int | None] | None = None,
+        *,
+        guidance_scale: float = 1.0,
+        nfe: int = 10,
+        seed: int | Sequence[int] = 0,
+        method: sampler.Method = "deterministic",
+    ) -> tuple[Tensor, Tensor]:
+        """Sample a plan for each text.
+
+        Args:
+            texts: prompts, at least one.
+            bars: number of bars, for all or for each; None where the text says it or the bridge is to choose.
+            guidance_scale: weight of the text against the null text; 1 is the conditional model, 0 the unconditional.
+            nfe: evaluations of the denoiser.
+            seed: of each text, or of the first, from which the others count on. A plan depends on its own text, number
+                of bars and seed, and not on the rest of the batch.
+            method: "deterministic" for few steps, "posterior" for ancestral sampling.
+
+        Returns:
+            The plan (batch, bars, layers, dim), zero in padding, and a mask (batch, bars), True at bars.
+
+        Raises:
+            InputError: a number of bars is out of range, or lists are of unequal length.
+        """
+        seeds = [seed + index for index in range(len(texts))] if isinstance(seed, int) else list(seed)
+        wanted = [bars] * len(texts) if bars is None or isinstance(bars, int) else list(bars)
+        if not texts or not len(texts) == len(seeds) == len(wanted):
+            raise InputError(
+                f"a plan needs at least one text, and a seed and a number of bars for each (or one for all); received "
+                f"{len(texts)} texts, {len(seeds)} seeds and {len(wanted)} numbers of bars"
+            )
+        text = self.read(texts)
+        counts = self.count_bars(texts, text, wanted, seeds)
+        channels, mask = sampler.sample(
+            self, text, counts, seeds, guidance_scale=guidance_scale, nfe=nfe, method=method
+        )
+        with torch.no_grad():
+            return self.summaries.denormalise(channels) * mask[..., None, None], mask
+
+    @torch.no_grad()
+    def read(self, texts: Sequence[str]) -> TextStates:
+        """Encode and standardise texts."""
+        standard: TextStates = self.text(self.encoder.encode(texts).to(self.device))
+        return standard
+
+    @torch.no_grad()
+    def count_bars(
+        self, texts: Sequence[str], text: TextStates, wanted: Sequence[int | None], seeds: Sequence[int]
+    ) -> list[int]:
+        """Numbers of bars: those that are wanted, else stated in the text, else drawn from what the text suggests."""
+        shares = self.bars_head(text.pooled).softmax(-1).cpu()
+        counts = []
+        for prompt, share, given, seed in zip(texts, shares, wanted, seeds, strict=True):
+            drawn = 1 + int(torch.multinomial(share, 1, generator=torch.Generator().manual_seed(seed)))
+            count = given if given is not None else stated(prompt) or drawn
+            if not 1 <= count <= MOST_BARS:
+                raise InputError(f"a plan must have 1 to {MOST_BARS} bars; received {count} for {prompt!r}")
+            counts.append(count)
+        return counts
+
+    def ends(self, text: TextStates, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of z_text, (batch, bars, channels) each, for standardised text."""
+        output = self.endpoint(text, mask)
+        if self.config.endpoint != "variational":
+            return output, torch.zeros_like(output)
+        mean, log_variance = output.chunk(2, -1)
+        return mean, (log_variance.clamp(-10, 10) / 2).exp()
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write ``model.safetensors`` and ``config.json``; the text encoder is named in the latter, not written."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        write_atomic(Path(directory) / "model.safetensors", lambda file: file.write(save(weights)))
+        write_json(Path(directory) / "config.json", {"kind": "bridge", **dataclasses.asdict(self.config)})
+
+    @classmethod
+    def from_pretrained(
+        cls, directory: str | Path, *, encoder: TextEncoder | None = None, device: torch.device | str = "cpu"
+    ) -> Self:
+        """Read what ``save_pretrained`` wrote, ready for use.
+
+        Args:
+            directory: with ``model.safetensors`` and ``config.json``.
+            encoder: the text encoder, if it is loaded already or lives elsewhere than in training.
+            device: where to put the weights.
+
+        Raises:
+            InputError: a file is missing or not a bridge's, or the encoder is another than in training.
+        """
+        directory = Path(directory)
+        for name in ("config.json", "model.safetensors"):
+            if not (directory / name).is_file():
+                there = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no directory"
+                raise InputError(
+                    f"{directory} must be a bridge (config.json and model.safetensors); {name} is missing, there is "
+                    f"{there}. `scripts/train_bridge.sh` writes one"
+                )
+        try:
+            fields = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+            if fields.pop("kind", None) != "bridge":
+                raise InputError(f"{directory / 'config.json'} must describe a bridge (kind: bridge); it does not")
+            bridge = cls(BridgeConfig.from_json(fields), encoder)
+            bridge.load_state_dict(load_file(directory / "model.safetensors"))
+        except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+            raise InputError(f"{directory} does not hold a bridge of this version: {error}") from error
+        return bridge.to(device).eval()
+
+    def _checked(self, encoder: TextEncoder) -> TextEncoder:
+        expected = self.config.encoder_identity
+        if encoder.dim != self.config.text_dim or (expected and encoder.identity != expected):
+            raise InputError(
+                f"this bridge was trained with the text encoder {self.config.encoder} of width {self.config.text_dim} "
+                f"and identity {expected or 'unknown'}; received one of width {encoder.dim} and identity "
+                f"{encoder.identity}: its weights, tokenizer or prefix differ, so name the original one or train again"
+            )
+        return encoder
