@@ -73,27 +73,26 @@ class Loss:
 
 
 def loss(bridge: Bridge, batch: Batch, weights: Weights) -> Loss:
-    """Loss of a batch, each song counting once whatever its length, computed in float32."""
-    with torch.autocast(batch.summaries.device.type, enabled=False):
-        return _loss(bridge, batch, weights)
+    """Loss of a batch, each song counting once whatever its length.
 
-
-def _loss(bridge: Bridge, batch: Batch, weights: Weights) -> Loss:
+    The networks run in whatever precision the caller's autocast says, all else in float32.
+    """
     process = bridge.config.process
     mask = torch.arange(batch.summaries.shape[1], device=batch.bars.device) < batch.bars[:, None]
-    z_music = bridge.summaries.normalise(batch.summaries.float()) * mask[..., None]
+    with torch.autocast(batch.summaries.device.type, enabled=False):
+        z_music = bridge.summaries.normalise(batch.summaries.float()) * mask[..., None]
     text: TextStates = bridge.text(batch.text)
     t, heard, noise, end_noise = _draw(batch, z_music, weights.text_dropout)
 
-    mean, std = bridge.ends(text, mask)
+    mean, std = (end.float() for end in bridge.ends(text, mask))
     z_text = mean + std * end_noise
     if bridge.config.endpoint == "regressed":
         # The end is what regression makes of it; the bridge takes it as it is.
         z_text = z_text.detach()
     u_t = process.observation(process.sample(z_music, z_text, t, noise), z_text, t)
-    output = bridge.denoiser(u_t, t, z_text, text, mask, heard)
+    output = bridge.denoiser(u_t, t, z_text, text, mask, heard).float()
 
-    error = (output - process.target(z_music, noise, t)).float()
+    error = output - process.target(z_music, noise, t)
     parts = {
         "bridge": _over_bars(error.square().mean(-1), mask),
         "endpoint": _over_bars((mean - z_music).square().mean(-1), mask),

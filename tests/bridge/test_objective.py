@@ -113,7 +113,6 @@ def train(bridge: Bridge, batch: Batch, steps: int) -> None:
     [
         ("regressed", BridgeProcess(), 100, 0.2),
         ("variational", BridgeProcess(schedule="i2sb"), 150, 0.6),
-        ("learned", BridgeProcess(noise=0.25, endpoint_noise=0.5), 150, 0.6),
     ],
 )
 def test_a_trained_bridge_plans_its_own_texts_music(
