@@ -8,7 +8,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 [ $# -ge 2 ] || fail "usage: bash scripts/prepare.sh MIDI_DIR DATA [options of meloformer prepare]"
-midi="$1" data="$2"
+midi="${1:?}" data="${2:?}"
 prepare_environment all
 "$MELOFORMER_VENV/bin/meloformer" prepare "$midi" --output "$data" "${@:3}"
 
