@@ -41,7 +41,7 @@ class BridgeModelConfig(FairseqDataclass):
     prediction: str = _option(_PROCESS.prediction, "what the network predicts: x0, v or epsilon")
     endpoint: str = _option("regressed", "how the text end is learned: regressed, variational or learned")
     most_bars: int = _option(128, "largest number of bars that can be inferred from a text")
-    ema_decay: float = _option(0.999, "decay of the average of the weights")
+    average_decay: float = _option(0.999, "decay of the average of the weights")  # fairseq has an --ema-decay
 
 
 @register_model(MODEL, dataclass=BridgeModelConfig)
@@ -74,7 +74,7 @@ class SummaryBridgeModel(BaseFairseqModel):
         )
         bridge = Bridge(config)
         task.fit(bridge)
-        return cls(bridge, cfg.ema_decay)
+        return cls(bridge, cfg.average_decay)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What the bridge is made of, so that a checkpoint can be read without fairseq."""
