@@ -1,12 +1,13 @@
 """Captions by a language model: several questions at once, every answer kept, none paid for twice.
 
 Answers go to a cache, one line each under a hash of the question, as soon as they come; a run that is stopped goes on
-from there, and so does another with the same questions. Questions that failed are asked again by the next run.
+from there, and so does another with the same questions. Ctrl-C waits for the answers that are under way. Questions that
+failed are asked again by the next run.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final
 
 from fairseq_meloformer import jobs
@@ -51,20 +52,29 @@ class _Ahead:
             messages = self._prompter.messages(following)
             asked = self._pool.submit(self._endpoint.ask, messages, self._prompter.count)
             self._asked[self._prompter.key(following)] = asked
+        key = self._prompter.key(passage)
+        wait([self._asked[key]])  # taken out only when it is there: Ctrl-C comes while we wait
         try:
-            answer = self._asked.pop(self._prompter.key(passage)).result()
+            answer = self._asked.pop(key).result()
         except InputError as error:
             self._failures += 1
             if self._failures >= _IN_A_ROW:
                 raise EndpointFailure(f"{_IN_A_ROW} questions in a row failed, the last one: {error}") from None
             raise
         self._failures = 0
-        return {"model": self._endpoint.model, **answer}
+        return self._row(answer)
 
-    def close(self) -> None:
-        """Ask nothing more."""
-        self._endpoint.close()
+    def close(self) -> Iterator[Row]:
+        """Ask nothing more, wait for what is under way, and give the answers that were not taken: they are paid for."""
+        self._endpoint.stop()
         self._pool.shutdown(cancel_futures=True)
+        for key, asked in self._asked.items():
+            if not asked.cancelled() and asked.exception() is None:
+                yield {"id": key, **self._row(asked.result())}
+        self._endpoint.close()
+
+    def _row(self, answer: Answer) -> Row:
+        return {"model": self._endpoint.model, **answer}
 
 
 def unanswered(prompter: Prompter, passages: Sequence[Passage], cache: JsonlLog) -> list[Passage]:
@@ -94,7 +104,9 @@ def annotate(
     except EndpointFailure as failure:
         raise InputError(f"{failure}. The {len(cache)} answers in {cache.path} stay: run this again to go on") from None
     finally:
-        ahead.close()
+        with cache:
+            for row in ahead.close():
+                cache.append(row)
 
 
 def captions(prompter: Prompter, passages: Sequence[Passage], cache: JsonlLog, licence: str) -> Iterator[Caption]:

@@ -76,12 +76,16 @@ class Endpoint:
         if not self.base_url.startswith(("http://", "https://")):
             raise InputError(f"--base-url must begin with http:// or https://, received {self.base_url!r}")
         self._client = _client(self.base_url, self.key, self.timeout)
-        self._closed = threading.Event()
+        self._stopped = threading.Event()
         self._random = Random()
 
+    def stop(self) -> None:
+        """Let questions that are under way have no further attempt."""
+        self._stopped.set()
+
     def close(self) -> None:
-        """Give up what is under way."""
-        self._closed.set()
+        """Hang up."""
+        self.stop()
         self._client.close()
 
     def ask(self, messages: Messages, count: int) -> Answer:
@@ -99,16 +103,16 @@ class Endpoint:
                 reason = str(error)
             except _errors() as error:
                 reason, retry_after = self._judge(error)
-            if attempt == self.attempts or self._closed.wait(self._wait(attempt, retry_after)):
+            if attempt == self.attempts or self._stopped.wait(self._wait(attempt, retry_after)):
                 break
         raise InputError(f"{reason} (attempts: {attempt})")
 
     def _answer(self, messages: Messages, count: int) -> Answer:
-        response: Any = self._client.chat.completions.create(model=self.model, messages=messages)  # type: ignore[arg-type]
-        self.usage.add(getattr(response, "usage", None))
         try:
+            response: Any = self._client.chat.completions.create(model=self.model, messages=messages)  # type: ignore[arg-type]
+            self.usage.add(getattr(response, "usage", None))
             text = response.choices[0].message.content
-        except (AttributeError, IndexError, TypeError):
+        except (AttributeError, IndexError, TypeError, ValueError):
             raise InputError("the server must answer with a chat completion; it sent something else") from None
         return read_answer(text, count)
 
