@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fairseq_meloformer.music.exact import instrument_names
 from fairseq_meloformer.music.midi import Notes, bar_lines, notes
 from fairseq_meloformer.music.notes import DRUMS
-from fairseq_meloformer.music.exact import instrument_names
 
 if TYPE_CHECKING:
     from miditoolkit import MidiFile
