@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.checkpoints import is_bridge
 from fairseq_meloformer.bridge.checkpoints import load as load_bridge
 from fairseq_meloformer.museformer import checkpoints
+from fairseq_meloformer.museformer.config import SCOPES, Scope
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music.vocabulary import Vocabulary
 
@@ -16,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     parser.add_argument("checkpoint", type=Path, help="fairseq checkpoint (.pt) of a museformer_lm or a summary_bridge")
     parser.add_argument("directory", type=Path, help="where model.safetensors and config.json go")
+    parser.add_argument(
+        "--scope", choices=SCOPES, help='scope in which plans steer this MuseFormer best; "plan" after plan training'
+    )
     parser.add_argument("--dict", type=Path, help="dict.txt, for a vocabulary that is not one of the published two")
 
 
@@ -26,14 +31,16 @@ def run(args: argparse.Namespace) -> int:
         InputError: a checkpoint that cannot be used.
     """
     vocabulary = Vocabulary.read(args.dict) if args.dict else None
-    model = convert(args.checkpoint, args.directory, vocabulary)
+    model = convert(args.checkpoint, args.directory, vocabulary, args.scope)
     count = sum(parameter.numel() for parameter in model.parameters())
     digest = checkpoints.model_hash(model.state_dict())
     sys.stdout.write(f"{args.directory}: {type(model).__name__}, {count:,} parameters, hash {digest}\n")
     return 0
 
 
-def convert(checkpoint: Path, directory: Path, vocabulary: Vocabulary | None = None) -> MuseFormer | Bridge:
+def convert(
+    checkpoint: Path, directory: Path, vocabulary: Vocabulary | None = None, scope: Scope | None = None
+) -> MuseFormer | Bridge:
     """Write the directory form of a checkpoint; the model that was in it.
 
     Raises:
@@ -44,7 +51,7 @@ def convert(checkpoint: Path, directory: Path, vocabulary: Vocabulary | None = N
         trained.save_pretrained(directory)
         return trained
     loaded = checkpoints.load(checkpoint, vocabulary)
-    model = MuseFormer(loaded.config)
+    model = MuseFormer(loaded.config if scope is None else replace(loaded.config, scope=scope))
     checkpoints.assign(model, loaded.parameters)
     model.save_pretrained(directory)
     return model
