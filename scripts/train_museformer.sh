@@ -17,4 +17,4 @@ prepare_environment all
     --lr 1.5e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1000 --max-update 1000 \
     --save-interval-updates 200 --keep-interval-updates 1 --no-epoch-checkpoints \
     --log-format simple --log-interval 20 "${@:3}"
-say "ready: $save/checkpoint_last.pt; meloformer convert turns it into safetensors"
+say "ready: $save/checkpoint_last.pt; meloformer convert --scope plan turns it into safetensors"
