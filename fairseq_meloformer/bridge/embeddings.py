@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
 
 
@@ -93,8 +94,7 @@ class EmbeddingCache:
     def _read(self, path: Path) -> TextStates:
         try:
             kept = load_file(path)
-        except SafetensorError:
-            path.unlink()  # A damaged disk, not a half-written file: the next run encodes it again.
-            raise
+        except SafetensorError as error:
+            raise InputError(f"{path} is damaged ({error}); remove it, and it will be made anew") from error
         states = kept["states"].float()[None]
         return TextStates(states, torch.ones(states.shape[:2], dtype=torch.bool), kept["pooled"].float()[None])

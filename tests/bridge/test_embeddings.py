@@ -4,11 +4,13 @@ import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
 from fairseq_meloformer.bridge.embeddings import EmbeddingCache, TextStates
 from fairseq_meloformer.bridge.encoders import DummyEncoder
+from fairseq_meloformer.errors import InputError
 
 TEXTS = ["a storm over the sea", "暴风雨 来了", "quiet piano", "流星雨 的 夜晚, with fast drums and bass"]
 
@@ -40,6 +42,15 @@ def test_the_cache_asks_once_and_answers_alike(tmp_path: Path) -> None:
     other = Counting("another")
     EmbeddingCache(other, tmp_path).encode(TEXTS)
     assert len(other.asked) == len(TEXTS)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    cache = EmbeddingCache(Counting(), tmp_path)
+    cache.fill(["storm"])
+    path = next(tmp_path.rglob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match=f"{path} is damaged"):
+        cache.encode(["storm"])
 
 
 def _fill(directory: Path) -> None:
