@@ -68,11 +68,12 @@ def _faults(text: str, folded: str, lyrics: str) -> Iterator[str | None]:
 
 
 def _says_words(folded: str) -> bool:
-    """At least four different Chinese characters or two different words; emoji and their names do not count."""
+    """Four Chinese characters, three of them different, or two different words; emoji and their names do not count."""
     bare = _EMOJI_NAME.sub(" ", folded)
+    han = HAN.findall(bare)
     # Letters of other scripts are left to the question of language.
-    others = {char for char in bare if char.isalpha() and not char.isascii()} - set(HAN.findall(bare))
-    return len({*HAN.findall(bare)}) >= 4 or len(set(_WORD.findall(bare))) >= 2 or len(others) >= 4
+    others = {char for char in bare if char.isalpha() and not char.isascii()} - set(han)
+    return (len(han) >= 4 and len(set(han)) >= 3) or len(set(_WORD.findall(bare))) >= 2 or len(others) >= 4
 
 
 def _is_lyrics(text: str, folded: str, lyrics: str) -> bool:
