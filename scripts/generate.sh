@@ -10,5 +10,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 prompts="$1" model="$2" bridge="$3" midi="$4"
 prepare_environment all
 "$MELOFORMER_VENV/bin/fairseq-generate" "$prompts" --user-dir "$MELOFORMER_ROOT/user_dir" --task summary_bridge \
-    --path "$model" --bridge "$bridge" --midi-dir "$midi" --sampling --sampling-topp 0.98 --batch-size 16 --quiet "${@:5}"
+    --path "$model" --bridge "$bridge" --midi-dir "$midi" --sampling --beam 1 --sampling-topp 0.98 --batch-size 16 --quiet "${@:5}"
 say "ready: $midi"

@@ -24,10 +24,12 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Bridge:
     state: dict[str, Any] = read_state(path)["model"]
     if not is_bridge(state):
         raise InputError(f"{path} must be a checkpoint of the task summary_bridge, but holds another model")
-    bridge = Bridge(BridgeConfig.from_json(state[_EXTRA][STATE]))
-    bridge.load_state_dict(
-        {name.removeprefix(_AVERAGE): value for name, value in state.items() if name.startswith(_AVERAGE)}
-    )
+    average = {name.removeprefix(_AVERAGE): value for name, value in state.items() if name.startswith(_AVERAGE)}
+    try:
+        bridge = Bridge(BridgeConfig.from_json(state[_EXTRA][STATE]))
+        bridge.load_state_dict(average)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path} does not hold a bridge of this version: {error}") from error
     return bridge.to(device).eval()
 
 

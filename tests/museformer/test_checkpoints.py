@@ -1,7 +1,6 @@
 """Reading and writing models, and refusing what is none."""
 
 import argparse
-import json
 import os
 import re
 from collections import OrderedDict
@@ -12,13 +11,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from fairseq_meloformer import cli
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.arguments import arguments_from_config
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import Vocabulary, published
+from fairseq_meloformer.music.vocabulary import published
 
 TINY = MuseFormerConfig(
     layers=2,
@@ -150,26 +148,6 @@ def test_the_file_may_be_rewritten_while_its_model_is_in_use(model, tmp_path):
     loaded = checkpoints.load(path)
     path.write_bytes(b"")
     assert checkpoints.model_hash(loaded.parameters) == checkpoints.model_hash(model.state_dict())
-
-
-def test_the_command_converts(model, tmp_path, capsys):
-    source, target = write(tmp_path / "a.pt", model), tmp_path / "out"
-    assert cli.main(["convert", str(source), str(target)]) == 0
-    assert checkpoints.model_hash(model.state_dict()) in capsys.readouterr().out
-    tokens = torch.tensor([[2, 500, 6, 70, 80, 340, 470, 5, 500, 5]])
-    torch.testing.assert_close(MuseFormer.from_pretrained(target)(tokens), model(tokens), atol=0, rtol=0)
-    assert json.loads((target / "config.json").read_text())["dim"] == 16
-
-
-def test_another_vocabulary_is_given_by_its_file(tmp_path, capsys):
-    vocabulary = Vocabulary(published().symbols[4:-8])
-    vocabulary.write(tmp_path / "dict.txt")
-    model = MuseFormer(MuseFormerConfig(**{**vars(TINY), "vocabulary_size": len(vocabulary)}))
-    path = write(tmp_path / "a.pt", model)
-    assert cli.main(["convert", str(path), str(tmp_path / "out")]) == 2
-    assert "552 symbols" in capsys.readouterr().err
-    assert cli.main(["convert", str(path), str(tmp_path / "out"), "--dict", str(tmp_path / "dict.txt")]) == 0
-    assert checkpoints.load(tmp_path / "out").config.vocabulary_sha256 == vocabulary.sha256
 
 
 def test_a_pickle_that_runs_code_is_refused_without_running_it(model, tmp_path):
