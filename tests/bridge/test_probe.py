@@ -1,0 +1,178 @@
+"""The probe, its training texts, and the frozen prompts that it is judged by."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fairseq_meloformer.bridge.encoders import DummyEncoder
+from fairseq_meloformer.bridge.probe import DEFAULT, Probe, ProbeConfig
+from fairseq_meloformer.bridge.probe_texts import Example, captions, modified_words, outright, plain_words
+from fairseq_meloformer.bridge.probe_training import examples, train
+from fairseq_meloformer.bridge.requests import FILE, Requests
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.music.lexicon import default_lexicon
+
+PROMPTS = Path(__file__).parents[2] / "fairseq_meloformer" / "evaluation" / "prompts"
+FROZEN = "c7c7004fbe7119ad5710e643c17b669fceb9d87ecba26df3eb4770aca494035c"
+SMALL = ProbeConfig(encoder="dummy:32", width=16, heads=2, dropout=0.0)
+
+
+def rows(name: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (PROMPTS / name).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def small_probe() -> Probe:
+    words = {"fast": ("tempo", 1.0), "slow": ("tempo", -1.0), "响": ("loudness", 1.0), "轻": ("loudness", -1.0)}
+    data = [Example(f"{opening} {word}", {axis: value}) for word, (axis, value) in words.items() for opening in "abcd"]
+    return train(data, DummyEncoder(32), SMALL, epochs=60, batch=8, learning_rate=1e-2)
+
+
+def test_a_probe_reads_what_it_was_taught_and_is_silent_otherwise(small_probe: Probe) -> None:
+    values = small_probe.read(["a fast", "d 轻"])
+    asked = torch.zeros(2, len(AXES))
+    asked[0, AXES.index("tempo")] = 1
+    asked[1, AXES.index("loudness")] = -1
+    torch.testing.assert_close(values, asked, atol=0.3, rtol=0)
+
+
+def test_a_reading_does_not_depend_on_the_batch(small_probe: Probe) -> None:
+    texts = ["fast", "a 响 text that is a good deal longer", "slow b"]
+    alone = torch.cat([small_probe.read([text]) for text in texts])
+    torch.testing.assert_close(small_probe.read(texts), alone)
+
+
+def test_training_is_repeatable_and_leaves_the_random_state_alone() -> None:
+    data = [Example("fast", {"tempo": 1.0}), Example("slow", {"tempo": -1.0}), Example("轻", {"loudness": -1.0})]
+    before = torch.random.get_rng_state()
+    first, second = (train(data, DummyEncoder(32), SMALL, epochs=2).state_dict() for _ in range(2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_silence_of_a_scene_counts_less_than_of_a_request() -> None:
+    values, weights = Example("storm", {"tempo": 0.9, "mode": 0.0}, "storm").target()
+    assert values[0] == pytest.approx(0.9)
+    assert weights.tolist()[0] == weights.tolist()[AXES.index("mode")] == 1
+    assert 0 < weights[AXES.index("drums")] < 1
+    assert Example("quick", {"tempo": 0.9}).target()[1].tolist() == [1.0] * len(AXES)
+
+
+def test_saved_and_read_again_it_reads_the_same(small_probe: Probe, tmp_path: Path) -> None:
+    small_probe.save_pretrained(tmp_path)
+    again = Probe.from_pretrained(tmp_path)
+    torch.testing.assert_close(again.read(["a fast"]), small_probe.read(["a fast"]), atol=2e-2, rtol=0)
+
+
+def test_files_that_are_no_probe_are_refused(small_probe: Probe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config.json is missing.*train_probe"):
+        Probe.from_pretrained(tmp_path / "absent")
+    small_probe.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="not hold a probe"):
+        Probe.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"kind": "bridge"}', encoding="utf-8")
+    with pytest.raises(InputError, match="a bridge of no axes"):
+        Probe.from_pretrained(tmp_path)
+
+
+def test_another_encoder_is_refused(small_probe: Probe, tmp_path: Path) -> None:
+    small_probe.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="dummy:32, width 32; received one of width 16"):
+        Probe.from_pretrained(tmp_path, encoder=DummyEncoder(16))
+
+
+def test_the_embedded_probe_is_small_and_has_a_card() -> None:
+    assert sum(path.stat().st_size for path in DEFAULT.iterdir()) < 2_000_000
+    assert "held_out.jsonl" in (DEFAULT / "README.md").read_text(encoding="utf-8")
+
+
+def test_requests_are_repeatable_and_of_both_languages() -> None:
+    requests = Requests()
+    drawn = [requests.draw(index, lang) for index in range(300) for lang in ("zh", "en")]
+    assert [request.text for request in drawn[:2]] == [requests.draw(0, "zh").text, requests.draw(0, "en").text]
+    signs = {(axis, value > 0) for request in drawn for axis, value in request.profile.items() if value}
+    assert signs == {(axis, positive) for axis in AXES for positive in (True, False)}
+    assert all(-1 <= value <= 1 for request in drawn for value in request.profile.values())
+    assert any(not request.profile for request in drawn)
+    assert not [request.text for request in drawn if re.search(r"[{}]", request.text)]
+
+
+def test_mistakes_in_a_requests_file_are_listed_together(tmp_path: Path) -> None:
+    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    content["axes"]["tempo"]["positive"]["zh"]["is"] = []
+    content["patterns"]["en"]["has"].append(["no slot", -1])
+    del content["neutral"]["en"]
+    path = tmp_path / "requests.yaml"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        Requests(path)
+    message = str(refusal.value)
+    assert "3 mistakes" in message
+    assert "axes, tempo, positive, zh: is must be" in message
+    assert "no slot" in message
+    assert "neutral, en" in message
+
+
+def test_training_texts_are_of_every_source() -> None:
+    lexicon = default_lexicon()
+    assert len(list(plain_words(lexicon))) > 2000
+    assert all(example.scene for example in modified_words(lexicon, 20))
+    described = list(captions(lexicon, 40))
+    assert all(example.text and set(example.profile) <= set(AXES) for example in described)
+    assert any(example.scene for example in described)
+    assert any(example.scene is None for example in described)
+    data = examples(lexicon, 50, 20, 20)
+    assert len({example.text for example in data}) == len(data)
+
+
+def test_the_held_out_prompts_are_the_frozen_ones() -> None:
+    assert hashlib.sha256((PROMPTS / "held_out.jsonl").read_bytes()).hexdigest() == FROZEN
+    prompts = rows("held_out.jsonl")
+    shares = [
+        sum(row["lang"] == lang and row["kind"] == kind for row in prompts)
+        for lang, kind in (("zh", "stated"), ("zh", "implied"), ("en", "stated"), ("en", "implied"))
+    ]
+    assert shares == [75] * 4
+
+
+@pytest.mark.parametrize("name", ["held_out.jsonl", "development.jsonl"])
+def test_no_prompt_is_a_word_of_the_lexicon_or_a_training_text(name: str) -> None:
+    lexicon = default_lexicon()
+    assert [row["text"] for row in rows(name) if lexicon.find(str(row["text"]))] == []
+    drawn = {example.text.casefold().rstrip(".。") for example in outright(2000)}
+    assert [row["text"] for row in rows(name) if str(row["text"]).casefold().rstrip(".。") in drawn] == []
+
+
+def test_no_held_out_scene_is_contained_in_the_lexicon() -> None:
+    words = default_lexicon().words
+    for row in rows("held_out.jsonl"):
+        if row["kind"] == "implied":
+            text = str(row["text"]).casefold().rstrip(".。!！")
+            assert not [word for lang in words for word in words[lang] if text in word], text
+
+
+def test_development_and_held_out_prompts_are_apart() -> None:
+    assert not {row["text"] for row in rows("held_out.jsonl")} & {row["text"] for row in rows("development.jsonl")}
+
+
+def runs(text: str) -> set[str]:
+    """Runs of four English words or six Chinese characters."""
+    characters = "".join(character if "一" <= character <= "鿿" else "|" for character in text)
+    words = re.findall(r"[a-z0-9'-]+", text.casefold())
+    return {" ".join(words[start : start + 4]) for start in range(len(words) - 3)} | {
+        run for start in range(len(characters) - 5) if "|" not in (run := characters[start : start + 6])
+    }
+
+
+def test_the_training_wording_borrows_nothing_from_the_held_out_prompts() -> None:
+    training = runs(FILE.read_text(encoding="utf-8"))
+    assert {
+        row["text"]: shared for row in rows("held_out.jsonl") if (shared := runs(str(row["text"])) & training)
+    } == {}
