@@ -9,9 +9,8 @@ from miditoolkit import MidiFile
 
 from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import Composer, Request, Settings, plan_of
+from fairseq_meloformer.injection.composer import Composer, Settings, plan_of
 from fairseq_meloformer.injection.pieces import PieceFolder, compose_all
-from fairseq_meloformer.injection.prompts import from_texts, read_prompts
 from fairseq_meloformer.jobs import sha256_file
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
@@ -21,6 +20,7 @@ from fairseq_meloformer.music import midi
 from fairseq_meloformer.music.notes import DRUMS
 from fairseq_meloformer.music.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS, merge_six_tracks
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
+from fairseq_meloformer.prompts import Request, from_texts, read_prompts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

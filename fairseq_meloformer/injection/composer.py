@@ -16,25 +16,9 @@ from fairseq_meloformer.museformer.sampling import Sampling, generate
 from fairseq_meloformer.music import remi, vocabulary
 from fairseq_meloformer.music.grammar import Grammar, Limits
 from fairseq_meloformer.music.vocabulary import BOS, Vocabulary
+from fairseq_meloformer.prompts import Request
 
 DEFAULT_BARS = 16  # of a piece that nothing says the length of
-
-
-@dataclass(frozen=True)
-class Request:
-    """One piece that is wanted.
-
-    Attributes:
-        text: what it should sound like, in Chinese or English.
-        seed: pieces of one text and seed are alike; those of another seed differ.
-        bars: how many; None lets the text, or else the bridge, say.
-        transposition: semitones by which the finished piece is moved; models of normalised music write in C or A minor.
-    """
-
-    text: str
-    seed: int = 0
-    bars: int | None = None
-    transposition: int = 0
 
 
 @dataclass(frozen=True)

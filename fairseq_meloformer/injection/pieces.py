@@ -10,11 +10,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import Composer, Piece, Request, Settings
-from fairseq_meloformer.injection.prompts import Prompt
+from fairseq_meloformer.injection.composer import Composer, Piece, Settings
 from fairseq_meloformer.jobs import JsonlLog
 from fairseq_meloformer.music import audio, midi, pictures
 from fairseq_meloformer.music.attributes import measure
+from fairseq_meloformer.prompts import Prompt, Request
 
 Row = dict[str, Any]
 Job = tuple[Prompt, int, Request]

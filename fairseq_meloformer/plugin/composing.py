@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,13 +16,13 @@ from torch import Tensor, nn
 from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.compose import made_with, numbers
-from fairseq_meloformer.injection.composer import Composer, Request, Settings
+from fairseq_meloformer.injection.composer import Composer, Settings
 from fairseq_meloformer.injection.pieces import Job, PieceFolder
-from fairseq_meloformer.injection.prompts import read_prompts
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.music.vocabulary import END, SPECIAL, Vocabulary, general, published
+from fairseq_meloformer.prompts import Request, read_prompts
 
 logger = logging.getLogger(__name__)
 _DEFAULT = Settings()
@@ -86,26 +87,24 @@ class ComposingPart:
 
     cfg: Any
     datasets: dict[str, Any]
-    _dictionary: Dictionary | None = None
+
+    @cached_property
+    def source_dictionary(self) -> Dictionary:
+        """Tokens of the MuseFormer; empty until there is one, since fairseq takes the dictionary before the model."""
+        return Dictionary()
 
     @property
-    def source_dictionary(self) -> Dictionary | None:
-        """Tokens of the MuseFormer; None while there is none."""
-        return self._dictionary
-
-    @property
-    def target_dictionary(self) -> Dictionary | None:
+    def target_dictionary(self) -> Dictionary:
         """The same."""
-        return self._dictionary
+        return self.source_dictionary
 
     def set_vocabulary(self, model_config: Any) -> None:  # noqa: ANN401  a Namespace or omegaconf
         """Take the vocabulary that a MuseFormer's arguments name; the published one if they name none."""
         known: list[Vocabulary] = [published(), general()]
         named = getattr(model_config, "vocabulary_sha256", "")
         vocabulary = next((one for one in known if one.sha256 == named), known[0])
-        self._dictionary = Dictionary()
         for symbol in vocabulary.symbols[len(SPECIAL) :]:
-            self._dictionary.add_symbol(symbol)
+            self.source_dictionary.add_symbol(symbol)
 
     def prompts(self, path: Path, seed: int) -> PromptDataset:
         """The pieces that a file of prompts asks for."""

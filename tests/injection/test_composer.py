@@ -4,10 +4,11 @@ import pytest
 from injection.models import DIM, LAYERS, bridge, museformer
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import Composer, Request, Settings, plan_of
+from fairseq_meloformer.injection.composer import Composer, Settings, plan_of
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.music import remi
+from fairseq_meloformer.prompts import Request
 
 REQUESTS = [Request("暴风雨", seed=1, bars=3), Request("a meteor shower", seed=2, bars=2)]
 

@@ -9,10 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import Request
 
 _LONGEST_NAME = 40  # characters of a text that make a file name
 _OPTIONS = {"bars": int, "seed": int, "transposition": int}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One piece that is wanted.
+
+    Attributes:
+        text: what it should sound like, in Chinese or English.
+        seed: pieces of one text and seed are alike; those of another seed differ.
+        bars: how many; None lets the text, or else the bridge, say.
+        transposition: semitones by which the finished piece is moved; models of normalised music write in C or A minor.
+    """
+
+    text: str
+    seed: int = 0
+    bars: int | None = None
+    transposition: int = 0
 
 
 @dataclass(frozen=True)
