@@ -46,4 +46,4 @@ def register() -> None:
 
 def in_use() -> bool:
     """Whether the names belong to the user's own code."""
-    return PACKAGE in sys.modules
+    return bool(os.environ.get(VARIABLE))

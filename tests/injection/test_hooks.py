@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from museformer.golden import case, tiny
+from golden import case, tiny
 from torch import nn
 
 from fairseq_meloformer.errors import InputError

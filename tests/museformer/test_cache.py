@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from museformer.golden import case, greedy, tiny
+from golden import case, greedy, tiny
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from museformer.golden import TINY, case, folder, full, tiny
+from golden import TINY, case, folder, full, tiny
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import MuseFormer

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from museformer.golden import tiny
+from golden import tiny
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.sampling import Sampling, choose, generate
