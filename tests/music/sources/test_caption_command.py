@@ -211,7 +211,10 @@ def test_ctrl_c_keeps_the_answers_under_way(tmp_path, corpus, lines):
     with serving(delay=1.0) as server:
         flags = map(str, llm(corpus, tmp_path / "llm.jsonl", server))
         command = [sys.executable, "-m", "fairseq_meloformer.cli", "caption", *flags]
+        # A run in the background ignores Ctrl-C, and its children would inherit that.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        signal.signal(signal.SIGINT, before)
         deadline = time.monotonic() + 120
         while len(server.requests) < 2:
             assert time.monotonic() < deadline
