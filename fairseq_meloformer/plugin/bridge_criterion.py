@@ -1,7 +1,7 @@
 """The criterion `summary_bridge`: the bridge's loss, logged per quarter of the time and per layer of MuseFormer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -12,23 +12,20 @@ from torch import Tensor
 from fairseq_meloformer.bridge.embeddings import TextStates
 from fairseq_meloformer.bridge.objective import QUARTERS, Batch, Weights, loss
 from fairseq_meloformer.plugin.bridge_model import SummaryBridgeModel
+from fairseq_meloformer.plugin.options import option
 
 _DEFAULT = Weights()
 Logs = dict[str, Any]
-
-
-def _weight(default: float, text: str) -> Any:  # noqa: ANN401  as dataclasses.field
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class BridgeCriterionConfig(FairseqDataclass):
     """Options; see `Weights` of the core."""
 
-    endpoint_weight: float = _weight(_DEFAULT.endpoint, "of the squared error of a regressed text end")
-    kl_weight: float = _weight(_DEFAULT.kl, "of the divergence of a variational text end")
-    bars_weight: float = _weight(_DEFAULT.bars, "of the cross-entropy of the number of bars")
-    text_dropout: float = _weight(_DEFAULT.text_dropout, "share of songs whose text is withheld, for guidance")
+    endpoint_weight: float = option(_DEFAULT.endpoint, "of the squared error of a regressed text end")
+    kl_weight: float = option(_DEFAULT.kl, "of the divergence of a variational text end")
+    bars_weight: float = option(_DEFAULT.bars, "of the cross-entropy of the number of bars")
+    text_dropout: float = option(_DEFAULT.text_dropout, "share of songs whose text is withheld, for guidance")
 
 
 @register_criterion("summary_bridge", dataclass=BridgeCriterionConfig)

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from fairseq.dataclass import FairseqDataclass
@@ -14,34 +14,31 @@ from fairseq_meloformer.bridge.ema import Ema
 from fairseq_meloformer.bridge.model import Bridge, BridgeConfig, EndpointKind
 from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
 from fairseq_meloformer.bridge.process import BridgeProcess, Prediction, Schedule
+from fairseq_meloformer.plugin.options import option
 
 MODEL = "summary_bridge"
 _NETWORK = NetworkConfig()
 _PROCESS = BridgeProcess()
 
 
-def _option(default: Any, text: str) -> Any:  # noqa: ANN401  as dataclasses.field
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class BridgeModelConfig(FairseqDataclass):
     """Options of the model; see `NetworkConfig`, `BridgeProcess` and `BridgeConfig` of the core."""
 
-    width: int = _option(_NETWORK.width, "width of the states of a bar")
-    depth: int = _option(_NETWORK.depth, "blocks of the denoiser")
-    heads: int = _option(_NETWORK.heads, "attention heads")
-    conditioning: int = _option(_NETWORK.conditioning, "width of the vector that steers the layer norms")
-    endpoint_depth: int = _option(_NETWORK.endpoint_depth, "blocks of the text end")
-    dropout: float = _option(_NETWORK.dropout, "after attention and feed-forward layers")
-    components: int = _option(0, "principal components that the bridge works on; 0: all channels")
-    noise: float = _option(_PROCESS.noise, "greatest standard deviation of the bridge")
-    endpoint_noise: float = _option(_PROCESS.endpoint_noise, "standard deviation of the text end")
-    schedule: str = _option(_PROCESS.schedule, "clock of the process: linear or i2sb")
-    prediction: str = _option(_PROCESS.prediction, "what the network predicts: x0, v or epsilon")
-    endpoint: str = _option("regressed", "how the text end is learned: regressed, variational or learned")
-    most_bars: int = _option(128, "largest number of bars that can be inferred from a text")
-    average_decay: float = _option(0.999, "decay of the average of the weights")  # fairseq has an --ema-decay
+    width: int = option(_NETWORK.width, "width of the states of a bar")
+    depth: int = option(_NETWORK.depth, "blocks of the denoiser")
+    heads: int = option(_NETWORK.heads, "attention heads")
+    conditioning: int = option(_NETWORK.conditioning, "width of the vector that steers the layer norms")
+    endpoint_depth: int = option(_NETWORK.endpoint_depth, "blocks of the text end")
+    dropout: float = option(_NETWORK.dropout, "after attention and feed-forward layers")
+    components: int = option(0, "principal components that the bridge works on; 0: all channels")
+    noise: float = option(_PROCESS.noise, "greatest standard deviation of the bridge")
+    endpoint_noise: float = option(_PROCESS.endpoint_noise, "standard deviation of the text end")
+    schedule: str = option(_PROCESS.schedule, "clock of the process: linear or i2sb")
+    prediction: str = option(_PROCESS.prediction, "what the network predicts: x0, v or epsilon")
+    endpoint: str = option("regressed", "how the text end is learned: regressed, variational or learned")
+    most_bars: int = option(128, "largest number of bars that can be inferred from a text")
+    average_decay: float = option(0.999, "decay of the average of the weights")  # fairseq has an --ema-decay
 
 
 @register_model(MODEL, dataclass=BridgeModelConfig)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
@@ -22,31 +22,28 @@ from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.music.vocabulary import END, SPECIAL, Vocabulary, general, published
+from fairseq_meloformer.plugin.options import option
 from fairseq_meloformer.prompts import Request, read_prompts
 
 logger = logging.getLogger(__name__)
 _DEFAULT = Settings()
 
 
-def _option(default: Any, text: str) -> Any:  # noqa: ANN401  as dataclasses.field
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class ComposingConfig(FairseqDataclass):
     """Options of fairseq-generate; `meloformer compose` has the same under the same names."""
 
-    bridge: Optional[str] = _option(None, "bridge that makes plans: a directory; without it this is plain MuseFormer")
-    midi_dir: Optional[str] = _option(None, "folder for the pieces <id>-<k>.mid and manifest.jsonl")
-    count: int = _option(1, "pieces per prompt")
-    bars: Optional[int] = _option(None, "length in bars; what the text suggests if not given")
-    transpose: int = _option(0, "semitones by which pieces are moved")
-    inject_scope: Optional[str] = _option(None, f"where the plan acts: {', '.join(SCOPES)} (default: the model's best)")
-    inject_layers: Optional[str] = _option(None, "layers it acts in, 0,1,...; all if not given")
-    inject_strength: float = _option(_DEFAULT.strength, "1 replaces the model's own summaries, 0 leaves them")
-    guidance_scale: float = _option(_DEFAULT.guidance_scale, "of the bridge: weight of the text against no text")
-    logit_guidance: float = _option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
-    nfe: int = _option(_DEFAULT.nfe, "steps of the bridge")
+    bridge: Optional[str] = option(None, "bridge that makes plans: a directory; without it this is plain MuseFormer")
+    midi_dir: Optional[str] = option(None, "folder for the pieces <id>-<k>.mid and manifest.jsonl")
+    count: int = option(1, "pieces per prompt")
+    bars: Optional[int] = option(None, "length in bars; what the text suggests if not given")
+    transpose: int = option(0, "semitones by which pieces are moved")
+    inject_scope: Optional[str] = option(None, f"where the plan acts: {', '.join(SCOPES)} (default: the model's best)")
+    inject_layers: Optional[str] = option(None, "layers it acts in, 0,1,...; all if not given")
+    inject_strength: float = option(_DEFAULT.strength, "1 replaces the model's own summaries, 0 leaves them")
+    guidance_scale: float = option(_DEFAULT.guidance_scale, "of the bridge: weight of the text against no text")
+    logit_guidance: float = option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
+    nfe: int = option(_DEFAULT.nfe, "steps of the bridge")
 
 
 class PromptDataset(FairseqDataset):
