@@ -69,8 +69,15 @@ def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no pub
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Comma-separated whole numbers."""
-    return tuple(int(part) for part in text.split(","))
+    """Comma-separated whole numbers.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--inject-layers must be whole numbers such as 0,1,3, received {text!r}") from error
 
 
 def run(args: argparse.Namespace) -> int:

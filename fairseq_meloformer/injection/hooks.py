@@ -37,10 +37,11 @@ def summary_doors(model: nn.Module) -> dict[int, list[nn.Module]]:
 
 @dataclass(frozen=True)
 class _Injection:
-    """A plan and which of it counts: plan (songs, bars, layers, dim), chosen (songs, bars)."""
+    """A plan and which of it counts: plan (songs, bars, layers, dim), chosen (songs, bars), bars of each (songs,)."""
 
     plan: Tensor
     chosen: Tensor
+    lengths: Tensor
     strength: float
     scope: Scope
 
@@ -55,7 +56,7 @@ class _Injection:
             )
         place = rows.bar
         if self.scope == "history":  # the last planned bar lies right before bar 0, and real bars are left alone
-            place = torch.where(rows.bar < 0, rows.bar + self.plan.shape[1], -1)
+            place = torch.where(rows.bar < 0, rows.bar + self.lengths[rows.song], -1)
         valid = (place >= 0) & (place < self.plan.shape[1])
         place = place.clamp(0, self.plan.shape[1] - 1)
         valid = valid & self.chosen[rows.song, place]
@@ -66,8 +67,11 @@ class _Injection:
         """Bars that can be read although they have no notes, for `Reading`."""
         if self.scope == "past":
             return ()
-        shift = self.plan.shape[1] if self.scope == "history" else 0
-        return tuple(tuple(int(bar) - shift for bar in song.nonzero()[:, 0]) for song in self.chosen)
+        shifts = self.lengths.tolist() if self.scope == "history" else [0] * len(self.chosen)
+        return tuple(
+            tuple(bar - shift for bar in song.nonzero()[:, 0].tolist())
+            for song, shift in zip(self.chosen, shifts, strict=True)
+        )
 
 
 @contextmanager
@@ -104,7 +108,8 @@ def inject(
     """
     doors = summary_doors(model)
     chosen_layers = _checked_layers(plan, doors, layers)
-    injection = _Injection(plan, _chosen_bars(plan, bars, mask), _checked_strength(strength), scope)
+    chosen, lengths = _chosen_bars(plan, bars, mask)
+    injection = _Injection(plan, chosen, lengths, _checked_strength(strength), scope)
     own = next((module for module in model.modules() if isinstance(module, MuseFormer)), None)
     if scope not in SCOPES:
         raise InputError(f"scope must be one of {', '.join(SCOPES)}, received {scope!r}")
@@ -154,7 +159,8 @@ def _checked_layers(plan: Tensor, doors: dict[int, list[nn.Module]], layers: Ite
     return chosen
 
 
-def _chosen_bars(plan: Tensor, bars: Iterable[int] | None, mask: Tensor | None) -> Tensor:
+def _chosen_bars(plan: Tensor, bars: Iterable[int] | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Which bars are injected (songs, bars), and of how many bars each song's plan is, whatever the others' are."""
     chosen = torch.ones(plan.shape[:2], dtype=torch.bool, device=plan.device)
     if mask is not None:
         if mask.shape != chosen.shape:
@@ -162,6 +168,8 @@ def _chosen_bars(plan: Tensor, bars: Iterable[int] | None, mask: Tensor | None) 
                 f"a plan's mask must be (batch, bars) = {tuple(chosen.shape)}, received {tuple(mask.shape)}"
             )
         chosen &= mask.bool()
+    numbers = torch.arange(1, plan.shape[1] + 1, device=plan.device)
+    lengths = torch.where(chosen, numbers, 0).amax(1) if plan.shape[1] else numbers.new_zeros(len(plan))
     if bars is not None:
         wanted = sorted(set(bars))
         if outside := [bar for bar in wanted if not 0 <= bar < plan.shape[1]]:
@@ -169,7 +177,7 @@ def _chosen_bars(plan: Tensor, bars: Iterable[int] | None, mask: Tensor | None) 
         only = torch.zeros_like(chosen)
         only[:, wanted] = True
         chosen &= only
-    return chosen
+    return chosen, lengths
 
 
 def _checked_strength(strength: float) -> float:

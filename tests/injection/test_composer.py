@@ -31,8 +31,9 @@ def test_every_scope_gives_pieces_of_the_asked_length_that_decode(composer, scop
     assert composer.model.reading is None
 
 
-def test_a_piece_does_not_depend_on_its_batch(composer):
-    settings = Settings(nfe=2, bar_tokens=40)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_piece_does_not_depend_on_its_batch(composer, scope):
+    settings = Settings(scope=scope, nfe=2, bar_tokens=40)
     together = composer.compose(REQUESTS, settings)
     alone = composer.compose(REQUESTS[1:], settings)
     assert together[1].tokens == alone[0].tokens
