@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from collections import OrderedDict
 
 import pytest
@@ -49,7 +48,13 @@ def test_a_museformer_becomes_a_directory(tmp_path, capsys):
     assert model_hash(model.state_dict()) in printed
     converted, tokens = MuseFormer.from_pretrained(target), torch.tensor(SONG)
     torch.testing.assert_close(converted(tokens), model(tokens), atol=0, rtol=0)
-    assert json.loads((target / "config.json").read_text())["dim"] == model.config.dim
+    assert converted.config == model.config
+
+
+def test_the_scope_that_steers_best_is_recorded(tmp_path):
+    source = museformer_checkpoint(tmp_path / "a.pt", museformer())
+    assert cli.main(["convert", str(source), str(tmp_path / "out"), "--scope", "history"]) == 0
+    assert MuseFormer.from_pretrained(tmp_path / "out").config.scope == "history"
 
 
 def test_of_a_bridge_the_average_becomes_a_directory(tmp_path, capsys):

@@ -174,10 +174,11 @@ class PieceGenerator:
         missing = self._folder.missing(jobs)
         pieces = self._composer.compose([request for _, _, request in missing], self._settings)
         songs: dict[str, list[str]] = {}
-        for (prompt, number, _), piece in zip(missing, pieces, strict=True):
-            row = self._folder.write(prompt, number, piece)
-            songs[row["piece"]] = piece.tokens
-            logger.info("%s", self._folder.directory / row["files"]["midi"])
+        with self._folder.manifest:
+            for (prompt, number, _), piece in zip(missing, pieces, strict=True):
+                row = self._folder.write(prompt, number, piece)
+                songs[row["piece"]] = piece.tokens
+                logger.info("%s", self._folder.directory / row["files"]["midi"])
         vocabulary = self._composer.vocabulary
         return [
             [_hypothesis(torch.tensor([*vocabulary.ids(songs.get(f"{prompt.id}-{number}", [])), END]))]

@@ -2,7 +2,7 @@
 
 import math
 from ast import literal_eval
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from fairseq.logging import metrics
 from fairseq.models import FairseqLanguageModel
 from torch import Tensor
 
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
 
@@ -59,9 +60,9 @@ class PlanCriterion(CrossEntropyCriterion):
         super().__init__(task, sentence_avg)
         self.recipe = PlanTraining(
             probability=plan_probability,
-            noise=literal_eval(plan_noise),
-            dropped=literal_eval(plan_dropped),
-            near=literal_eval(plan_near),
+            noise=_listed("--plan-noise", plan_noise, _is_number),
+            dropped=_listed("--plan-dropped", plan_dropped, _is_number),
+            near=_listed("--plan-near", plan_near, _is_near),
         )
 
     def forward(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool = True) -> Result:
@@ -87,6 +88,26 @@ class PlanCriterion(CrossEntropyCriterion):
         if tokens:
             total = sum(float(log["plan_loss"]) for log in logging_outputs)
             metrics.log_scalar("plan_loss", total / tokens / math.log(2), tokens, round=3)
+
+
+def _listed(flag: str, text: str, fits: Callable[[object], bool]) -> tuple[Any, ...]:
+    """The entries of a list as Python writes it."""
+    try:
+        entries = literal_eval(text)
+    except (ValueError, SyntaxError):
+        entries = None
+    if not isinstance(entries, tuple | list) or not all(map(fits, entries)):
+        default = getattr(PlanCriterionConfig, flag.removeprefix("--").replace("-", "_"))
+        raise InputError(f"{flag} must be a list such as {default!r}, received {text!r}")
+    return tuple(entries)
+
+
+def _is_number(entry: object) -> bool:
+    return isinstance(entry, int | float)
+
+
+def _is_near(entry: object) -> bool:
+    return entry is None or (isinstance(entry, tuple | list) and all(isinstance(bar, int) for bar in entry))
 
 
 def _with_plan(logs: Logs, loss: Tensor | None) -> Logs:

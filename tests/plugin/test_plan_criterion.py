@@ -1,0 +1,127 @@
+"""The criterion of plan training beside fairseq's cross entropy."""
+
+import math
+
+import pytest
+import torch
+from fairseq import options, tasks
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection import inject
+from fairseq_meloformer.injection.plan_training import own_summaries
+from fairseq_meloformer.plugin import compat
+from fairseq_meloformer.plugin.plan_criterion import PlanCriterion
+
+
+def configured(corpus, *more):
+    arguments = (corpus.data, "--task", "museformer_language_modeling", "--arch", "museformer_lm_v2s1_debug", "--cpu")
+    recipe = ("--criterion", "museformer_plan", "--dropout", 0, "--attention-dropout", 0)
+    given = [str(value) for value in (*arguments, *recipe, *more)]
+    return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), given))
+
+
+@pytest.fixture(scope="module")
+def setting(corpus):
+    """Task, model and a batch of four songs."""
+    compat.apply()  # its filters: this runs before any test
+    cfg = configured(corpus)
+    task = tasks.setup_task(cfg.task)
+    task.load_dataset("valid")
+    torch.manual_seed(0)
+    model = task.build_model(cfg.model)
+    songs = task.dataset("valid")
+    return task, model, songs.collater([songs[index] for index in range(4)])
+
+
+@pytest.fixture
+def criterion(corpus, setting):
+    """Builds a criterion with these options."""
+    return lambda *more: setting[0].build_criterion(configured(corpus, *more).criterion)
+
+
+def reduced(kind, *logs):
+    with metrics.aggregate(new_root=True) as aggregated:
+        kind.reduce_metrics(logs)
+    return aggregated.get_smoothed_values()
+
+
+def test_validation_reports_the_loss_without_a_plan_and_with_one(setting, criterion):
+    task, model, sample = setting
+    model.eval()
+    with torch.no_grad():
+        expected, size, logs = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
+        loss, planned_size, planned_logs = criterion()(model, sample)
+        plan, mask = own_summaries(model.decoder, sample["net_input"]["src_tokens"])
+        with inject(model.decoder, plan, scope="plan", mask=mask):
+            planned, _, _ = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
+    assert torch.equal(loss, expected)
+    assert planned_size == size
+    assert logs.items() <= planned_logs.items()
+    assert torch.equal(planned_logs["plan_loss"], planned)
+    values = reduced(PlanCriterion, planned_logs, planned_logs)
+    assert values["loss"] == reduced(CrossEntropyCriterion, logs)["loss"]
+    assert values["plan_loss"] == pytest.approx(float(planned) / size / math.log(2), abs=1e-3)
+    assert values["plan_loss"] != values["loss"]
+
+
+def test_torchs_seed_decides_alone_in_training(setting, criterion):
+    _, model, sample = setting
+    model.train()
+    planning = criterion()
+
+    def outcome(seed):
+        torch.manual_seed(seed)
+        loss, _, logs = planning(model, sample)
+        model.zero_grad()
+        loss.backward()
+        return float(loss.detach()), logs["plan_tokens"], model.decoder.layers[0].reg_fc1.weight.grad.clone()
+
+    runs = [outcome(seed) for seed in range(8)]
+    again = outcome(3)
+    assert again[:2] == runs[3][:2]
+    assert torch.equal(again[2], runs[3][2])
+    assert {tokens for _, tokens, _ in runs} == {0, sample["ntokens"]}
+    assert len({loss for loss, _, _ in runs}) > 3
+
+
+def test_the_share_of_batches_with_a_plan_is_an_option(setting, criterion):
+    task, model, sample = setting
+    model.train()
+    expected, _, logs = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
+    never, _, unplanned = criterion("--plan-probability", 0)(model, sample)
+    assert torch.equal(never, expected)
+    assert "plan_loss" not in reduced(PlanCriterion, unplanned)
+    always, size, planned = criterion("--plan-probability", 1)(model, sample)
+    assert not torch.equal(always, expected)
+    assert (planned["plan_tokens"], float(planned["plan_loss"])) == (logs["ntokens"], float(always.detach()))
+    # Of two batches, of which one had a plan, the plan's loss is that of the one.
+    values = reduced(PlanCriterion, unplanned, planned)
+    assert values["plan_loss"] == pytest.approx(float(always.detach()) / size / math.log(2), abs=1e-3)
+    assert model.decoder.reading is None
+
+
+def test_options_are_lists_as_python_has_them(criterion):
+    recipe = criterion("--plan-noise", "(0.1,)", "--plan-dropped", "[0, 0.5]", "--plan-near", "None, (1, 2)").recipe
+    assert (list(recipe.noise), list(recipe.dropped), list(recipe.near)) == ([0.1], [0, 0.5], [None, (1, 2)])
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("--plan-probability", 2, r"probability must be in \[0, 1\]"),
+        ("--plan-noise", "(-1,)", "noise must be at least 0"),
+        ("--plan-dropped", "(1.0,)", r"dropped must be in \[0, 1\)"),
+        ("--plan-near", "()", "every list must have an entry"),
+        ("--plan-noise", "0.2", r"--plan-noise must be a list such as .*received '0.2'"),
+        ("--plan-noise", "('loud',)", r"--plan-noise must be a list such as .*received \"\('loud',\)\""),
+        ("--plan-near", "None", "--plan-near must be a list such as .*received 'None'"),
+        ("--plan-near", "1, 2", "--plan-near must be a list such as .*received '1, 2'"),
+        ("--plan-dropped", "some", "--plan-dropped must be a list such as .*received 'some'"),
+    ],
+)
+def test_bad_options_are_refused(flag, value, reason, criterion):
+    with pytest.raises(InputError, match=reason):
+        criterion(flag, value)
