@@ -9,7 +9,7 @@ added to the model; without injection it still works as before.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.model import MuseFormer
 
 T = TypeVar("T")
+_TINY: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class PlanTraining:
         single_layer: probability that a plan reaches one layer only, so that each learns to do without the others.
         near: which bars stay in view note by note, to choose from; None for all of the model's.
         scopes: injection scopes to choose from.
+        through: whether the loss also trains the summaries that are injected, so that bars learn to say in them what a
+            reader needs; otherwise only their reading is learned, as when a published model is tuned.
     """
 
     probability: float = 0.6
@@ -41,6 +44,7 @@ class PlanTraining:
     single_layer: float = 0.1
     near: tuple[tuple[int, ...] | None, ...] = (None, (), (1,), (1, 2))
     scopes: tuple[Scope, ...] = ("plan", "plan", "plan", "history")
+    through: bool = False
 
     def __post_init__(self) -> None:
         """Report everything that is wrong at once.
@@ -66,10 +70,11 @@ class PlanTraining:
         """A context in which the songs' own summaries, drawn worse, are injected.
 
         Args:
-            model: as it stands; its summaries are taken without gradient and without dropout.
+            model: as it stands; its summaries are taken without dropout, and without gradient unless `through` is set.
             tokens: (batch, length) of the songs.
         """
-        plan, mask = own_summaries(model, tokens)
+        with torch.set_grad_enabled(self.through):
+            plan, mask = own_summaries(model, tokens)
         noise = _one_of(self.noise)
         if noise:
             plan = plan + noise * spread(plan, mask) * torch.randn_like(plan)
@@ -81,7 +86,6 @@ class PlanTraining:
         return inject(model, plan, layers=layers, scope=_one_of(self.scopes), mask=mask, near=_one_of(self.near))
 
 
-@torch.no_grad()
 def own_summaries(model: MuseFormer, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Summaries (batch, bars, layers, dim) and mask (batch, bars) as stage A extracts them, whatever mode it is in."""
     training = model.training
@@ -95,7 +99,9 @@ def own_summaries(model: MuseFormer, tokens: Tensor) -> tuple[Tensor, Tensor]:
 def spread(plan: Tensor, mask: Tensor) -> Tensor:
     """Standard deviation (layers, dim) of the bars of a plan; 0 where fewer than two bars tell."""
     bars = plan[mask]
-    return bars.std(0) if len(bars) > 1 else bars.new_zeros(bars.shape[1:])
+    if len(bars) < 2:
+        return bars.new_zeros(bars.shape[1:])
+    return (bars.var(0) + _TINY).sqrt()  # the root alone has no gradient at 0
 
 
 def _one_of(choices: Sequence[T]) -> T:

@@ -38,7 +38,18 @@ class MuseFormer(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(config.dim)
         self.output_projection = nn.Linear(config.dim, config.vocabulary_size, bias=False)
-        nn.init.normal_(self.output_projection.weight, std=config.dim**-0.5)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Upstream's initial values (spec section 6), but for the embeddings.
+
+        Upstream draws those from N(0, 1) and then scales by sqrt(token_dim), beside which bar and beat are too faint
+        to be learned from in a short training.
+        """
+        nn.init.normal_(self.output_projection.weight, std=self.config.dim**-0.5)
+        with torch.no_grad():
+            for embedding in (self.embed_regular_tokens, self.embed_summary_tokens):
+                embedding.weight *= self.config.token_dim**-0.5
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "MuseFormer":

@@ -123,10 +123,10 @@ def architecture(**sizes: Any) -> Callable[[argparse.Namespace], None]:  # noqa:
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     ARCH: {},
     f"{ARCH}_mini": {
-        "attention_embed_dim": 256,
-        "ffn_embed_dim": 1024,
+        "attention_embed_dim": 160,
+        "ffn_embed_dim": 640,
         "num_attention_heads": (4,),
-        "token_embed_dim": 256,
+        "token_embed_dim": 160,
         "bar_abs_pos_embed_dim": 64,
         "beat_abs_pos_embed_dim": 64,
     },

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
 from fairseq.logging import metrics
@@ -42,6 +43,10 @@ class PlanCriterionConfig(CrossEntropyCriterionConfig):
         default=repr(_DEFAULT.near),
         metadata={"help": "distances of bars that are still read note by note, to choose from; None: all"},
     )
+    plan_through: bool = field(
+        default=_DEFAULT.through,
+        metadata={"help": "train the summaries that are injected too, not only how they are read"},
+    )
 
 
 @register_criterion("museformer_plan", dataclass=PlanCriterionConfig)
@@ -56,6 +61,7 @@ class PlanCriterion(CrossEntropyCriterion):
         plan_noise: str,
         plan_dropped: str,
         plan_near: str,
+        plan_through: bool,
     ) -> None:
         super().__init__(task, sentence_avg)
         self.recipe = PlanTraining(
@@ -63,6 +69,7 @@ class PlanCriterion(CrossEntropyCriterion):
             noise=_listed("--plan-noise", plan_noise, _is_number),
             dropped=_listed("--plan-dropped", plan_dropped, _is_number),
             near=_listed("--plan-near", plan_near, _is_near),
+            through=plan_through,
         )
 
     def forward(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool = True) -> Result:
@@ -75,7 +82,8 @@ class PlanCriterion(CrossEntropyCriterion):
                 loss, size, logs = super().forward(model, sample, reduce=reduce)
             return loss, size, _with_plan(logs, loss if wanted else None)
         loss, size, logs = super().forward(model, sample, reduce=reduce)
-        plan, mask = own_summaries(decoder, tokens)
+        with torch.no_grad():
+            plan, mask = own_summaries(decoder, tokens)
         with inject(decoder, plan, scope="plan", mask=mask):
             planned, _, _ = super().forward(model, sample, reduce=reduce)
         return loss, size, _with_plan(logs, planned)
