@@ -14,9 +14,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fairseq_meloformer.bridge import encoders, sampler
+from fairseq_meloformer.bridge.asked import Asked
 from fairseq_meloformer.bridge.bars import stated
+from fairseq_meloformer.bridge.directions import SILENCE
 from fairseq_meloformer.bridge.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.bridge.network import BarsHead, Denoiser, Endpoint, NetworkConfig
+from fairseq_meloformer.bridge.probe import Probe
 from fairseq_meloformer.bridge.process import BridgeProcess
 from fairseq_meloformer.bridge.standardise import SummaryStandardiser, TextStandardiser
 from fairseq_meloformer.errors import InputError
@@ -42,6 +45,7 @@ class BridgeConfig:
         endpoint: z_text regressed to the music end, a variational mean and variance with a small KL term, or learned
             through the bridge's own loss alone.
         most_bars: the largest number of bars that can be inferred from a text.
+        attributes: whether the networks are also told in numbers what is asked for (see `asked`).
         encoder: specification of the text encoder.
         encoder_identity: its hash; empty until it is known.
         museformer: hash of the MuseFormer whose summaries these are; empty if unknown.
@@ -55,6 +59,7 @@ class BridgeConfig:
     process: BridgeProcess = field(default_factory=BridgeProcess)
     endpoint: EndpointKind = "regressed"
     most_bars: int = 128
+    attributes: bool = False
     encoder: str = "e5-small"
     encoder_identity: str = ""
     museformer: str = ""
@@ -89,6 +94,7 @@ class Bridge(nn.Module):
         variational = config.endpoint == "variational"
         self.endpoint = Endpoint(config.network, channels, config.text_dim, variational=variational)
         self.bars_head = BarsHead(config.text_dim, config.network.width, config.most_bars)
+        self.asked = Asked(config.text_dim) if config.attributes else None
         if encoder is not None:
             self.encoder = self._checked(encoder)
 
@@ -96,6 +102,14 @@ class Bridge(nn.Module):
     def encoder(self) -> TextEncoder:
         """The frozen text encoder, on the bridge's device."""
         return self._checked(encoders.load(self.config.encoder, self.device))
+
+    @cached_property
+    def reader(self) -> Probe:
+        """What reads in a prompt the numbers that the networks are told; only if `config.attributes`."""
+        probe = Probe.from_pretrained()
+        if probe.config.encoder_identity == self.encoder.identity:
+            probe.encoder = self.encoder
+        return probe
 
     @property
     def device(self) -> torch.device:
@@ -146,9 +160,22 @@ class Bridge(nn.Module):
 
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> TextStates:
-        """Encode and standardise texts."""
-        standard: TextStates = self.text(self.encoder.encode(texts).to(self.device))
-        return standard
+        """Encode and standardise texts, and read in them what else the networks are told."""
+        encoded = self.encoder.encode(texts).to(self.device)
+        if self.asked is None:
+            return self.told(encoded, None)
+        values = self.reader.read(texts).clone()
+        return self.told(encoded, values.masked_fill(values.abs() < SILENCE, torch.nan).to(self.device))
+
+    def told(self, text: TextStates, values: Tensor | None) -> TextStates:
+        """Encoded texts as the networks take them, with values (batch, axes) of what is asked if they take those."""
+        standard: TextStates = self.text(text)
+        if self.asked is None:
+            return standard
+        if values is None:
+            raise InputError("this bridge is told what is asked for in numbers, but received none")
+        complete: TextStates = self.asked(standard, values)
+        return complete
 
     @torch.no_grad()
     def count_bars(

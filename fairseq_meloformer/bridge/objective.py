@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from fairseq_meloformer.bridge.asked import withheld
 from fairseq_meloformer.bridge.embeddings import TextStates
 from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.errors import InputError
@@ -47,12 +48,15 @@ class Batch:
         text: raw token states of each song's text.
         seeds: what each song's time, noise and dropout are drawn from, so that they depend on nothing else in the
             batch: any split of the data over processes gives the same loss.
+        attributes: (batch, axes) what was measured, from -1 to 1 within the corpus, NaN where nothing was; for bridges
+            that are told it.
     """
 
     summaries: Tensor
     bars: Tensor
     text: TextStates
     seeds: Sequence[int]
+    attributes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def loss(bridge: Bridge, batch: Batch, weights: Weights) -> Loss:
     mask = torch.arange(batch.summaries.shape[1], device=batch.bars.device) < batch.bars[:, None]
     with torch.autocast(batch.summaries.device.type, enabled=False):
         z_music = bridge.summaries.normalise(batch.summaries.float()) * mask[..., None]
-    text: TextStates = bridge.text(batch.text)
+    text = bridge.told(batch.text, None if batch.attributes is None else withheld(batch.attributes, batch.seeds))
     t, heard, noise, end_noise = _draw(batch, z_music, weights.text_dropout)
 
     mean, std = (end.float() for end in bridge.ends(text, mask))

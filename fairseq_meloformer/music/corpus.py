@@ -130,7 +130,8 @@ class Corpus:
                 items = (item for path in bar for item in self._passages(path, split, seen, counts))
                 if chosen is not None and split == "train":
                     items = (item for item in items if item[0]["id"] in chosen)
-                described = (self._described(item, captioner, describe, seed, taken) for item in items)
+                placed = ((_placed(item, levels), tokens) for item, tokens in items)
+                described = (self._described(item, captioner, describe, seed, taken) for item in placed)
                 _write_aligned(data / f"{split}.tokens", data / f"{split}.items.jsonl", described, counts)
         return self.counts
 
@@ -180,6 +181,12 @@ class Corpus:
             written = captioner.captions(item["attributes"], item=f"{seed}/{item['id']}", count=count, taken=taken)
             item["captions"] += [caption.row() for caption in written]
         return item, tokens
+
+
+def _placed(item: Row, levels: Levels) -> Row:
+    """An item with the places of its control axes in the corpus, -1..1: what a bridge can be told in numbers."""
+    places = levels.positions(item["attributes"])
+    return item | {"positions": {axis: round(places[axis], 3) for axis in AXES if axis in places}}
 
 
 def _write_aligned(tokens: Path, items: Path, rows: Iterator[tuple[Row, str]], counts: Counter[str]) -> None:

@@ -52,7 +52,7 @@ class BridgeCriterion(FairseqCriterion):
         """Sum of the losses of a batch, number of songs, and what to log."""
         given = sample["net_input"]
         text = TextStates(given["states"], given["mask"], given["pooled"])
-        batch = Batch(given["summaries"], given["bars"], text, given["seeds"])
+        batch = Batch(given["summaries"], given["bars"], text, given["seeds"], given["attributes"])
         result = loss(model.bridge if model.training else model.ema.average, batch, self._weights)
         logs = {"loss": result.total.detach(), "songs": result.songs, "sample_size": result.songs, **result.parts}
         return result.total, result.songs, {**logs, "ntokens": sample["ntokens"], "nsentences": sample["nsentences"]}

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.bridge.embeddings import TextEncoder
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.music.attributes import AXES
 from fairseq_meloformer.summaries.store import Subset
 
 
@@ -61,10 +62,13 @@ class BridgeDataset(FairseqDataset):
         seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7])
         texts = self._texts[index]
         text = texts[seed % len(texts)] if self._vary else texts[0]
-        return {"id": index, "summaries": self._songs[int(index)].summaries.float(), "text": text, "seed": seed}
+        item = self._songs[int(index)]
+        places = item.metadata.get("positions", {})
+        attributes = torch.tensor([places.get(axis, torch.nan) for axis in AXES])
+        return {"id": index, "summaries": item.summaries.float(), "text": text, "attributes": attributes, "seed": seed}
 
     def collater(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """A batch: summaries (batch, bars, layers, dim), bars (batch,), token states, mask and pooled text, seeds."""
+        """A batch: summaries (batch, bars, layers, dim), bars (batch,), text, attributes (batch, axes), seeds."""
         if not samples:
             return {}
         states, mask, pooled = self._encoder.encode([sample["text"] for sample in samples])
@@ -79,6 +83,7 @@ class BridgeDataset(FairseqDataset):
                 "states": states,
                 "mask": mask,
                 "pooled": pooled,
+                "attributes": torch.stack([sample["attributes"] for sample in samples]),
                 "seeds": [sample["seed"] for sample in samples],
             },
         }

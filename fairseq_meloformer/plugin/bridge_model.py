@@ -38,6 +38,7 @@ class BridgeModelConfig(FairseqDataclass):
     prediction: str = option(_PROCESS.prediction, "what the network predicts: x0, v or epsilon")
     endpoint: str = option("regressed", "how the text end is learned: regressed, variational or learned")
     most_bars: int = option(128, "largest number of bars that can be inferred from a text")
+    attributes: bool = option(False, "tell the networks in numbers too what is asked for")
     average_decay: float = option(0.999, "decay of the average of the weights")  # fairseq has an --ema-decay
 
 
@@ -68,6 +69,7 @@ class SummaryBridgeModel(BaseFairseqModel):
             process=process,
             endpoint=cast("EndpointKind", cfg.endpoint),
             most_bars=cfg.most_bars,
+            attributes=cfg.attributes,
         )
         bridge = Bridge(config)
         task.fit(bridge)

@@ -95,13 +95,18 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         """Give a new bridge the statistics of the training subset's summaries and texts.
 
         Raises:
-            InputError: the store is not finished.
+            InputError: the store is not finished, or lacks what the bridge is to be told.
         """
         path = self.store.directory / TRAIN / STATISTICS
         if not path.is_file():
             raise InputError(f"the store must be finished, but has no {path}: run scripts/extract.sh to its end")
         statistics = Statistics.load(path)
         songs = self.store.subset(TRAIN)
+        if bridge.asked is not None and not any("positions" in songs.metadata(i) for i in range(len(songs))):
+            raise InputError(
+                f"--attributes needs a store whose songs say where they lie in their corpus (positions), but none in "
+                f"{self.store.directory} does: prepare the data again with this version, and extract it anew"
+            )
         components = None
         if bridge.config.components:
             items = (statistics.normalise(song.summaries.float()) for song in songs)
