@@ -92,6 +92,7 @@ def generate(
     seeds: Sequence[int] | None = None,
     grammar: "Grammar | None" = None,
     chunking: Chunking | None = None,
+    bias: Tensor | None = None,
 ) -> list[list[int]]:
     """Continue songs until they end.
 
@@ -103,6 +104,7 @@ def generate(
         seeds: one per song; 0, 1, ... if None.
         grammar: started for these prompts; tokens that it forbids are never chosen. It says when a song may end.
         chunking: the model's own if None.
+        bias: (songs, bars, vocabulary) added to the logits while that bar is written; the last one stays in force.
 
     Returns:
         Per song the prompt and what follows, without BOS and END.
@@ -119,7 +121,10 @@ def generate(
     active = list(range(len(songs)))
     while True:
         lengths = [len(songs[song]) for song in active]
-        logits = _allowed_logits(_guided(cache.logits, sampling), lengths, sampling, grammar)
+        logits = _guided(cache.logits, sampling)
+        if bias is not None:
+            logits = logits + _of_bar(bias, active, grammar)
+        logits = _allowed_logits(logits, lengths, sampling, grammar)
         tokens = choose(logits, uniform.draw(), sampling)
         going = _extend(songs, active, tokens.tolist(), sampling)
         if not going:
@@ -165,6 +170,12 @@ def _guided(logits: Tensor, sampling: Sampling) -> Tensor:
         return logits
     conditional, unconditional = logits.chunk(2)
     return unconditional + sampling.logit_guidance * (conditional - unconditional)
+
+
+def _of_bar(bias: Tensor, songs: list[int], grammar: "Grammar | None") -> Tensor:
+    """What is added to the logits of these songs in the bars that they are at: (batch, vocabulary)."""
+    bar = 0 if grammar is None else grammar.bars.clamp(max=bias.shape[1] - 1)
+    return bias[songs, bar]
 
 
 def _allowed_logits(logits: Tensor, lengths: list[int], sampling: Sampling, grammar: "Grammar | None") -> Tensor:

@@ -39,6 +39,9 @@ _DRUM_PITCHES: Final = 128
 _ANY_PITCH, _ANY_DRUM = 256, 257
 """Rows of the pitch table before the first note of an instrument; in the others the row is the last pitch."""
 
+_ANY_TEMPO: Final = len(TEMPI)
+"""Row of the tempo table before the first bar's tempo; in the others the row is that tempo."""
+
 _NEEDED: Final = {"b": 1, "p": 4, "i": 5, "o": 6}
 """How many tokens it takes to close the bar from one of this kind on, itself and `b-1` included."""
 
@@ -70,6 +73,7 @@ class Grammar:
         time_signatures: metres (`s-` indices) that bars may have; none for the form without `s-` tokens, all 4/4.
         instrument_order: order of the instruments at one position, see `remi.encode`.
         empty_bars: whether a bar may be without notes.
+        steady_tempo: whether all bars keep the tempo of the first one (of a prompt's last one).
 
     Attributes:
         bars: (batch,) finished bars of each song, those of its prompt included.
@@ -87,6 +91,7 @@ class Grammar:
         time_signatures: Collection[int] = (),
         instrument_order: Order = "six_tracks",
         empty_bars: bool = True,
+        steady_tempo: bool = False,
     ) -> None:
         for metre in time_signatures:
             if f"s-{metre}" not in vocabulary or LENGTHS[metre] < 1:
@@ -99,15 +104,18 @@ class Grammar:
             rules.pitches(),
             rules.lengths(),
         ]
+        if steady_tempo:
+            tables.append(rules.tempi())
         first_rows = torch.tensor([len(table) for table in tables]).cumsum(0).roll(1)
         first_rows[0] = 0
-        changes = rules.changes()
+        changes = rules.changes()[:, : len(tables)]
         self._vocabulary = vocabulary
         self._rules = rules
         # Bytes with the rules in front: their minimum over the rules takes 16 microseconds, `all` of booleans 480.
         self._tables = torch.cat(tables).byte()
         self._changes = torch.where(changes == _KEEP, _KEEP, changes + first_rows).T.contiguous()
-        self._beginning = (first_rows + torch.tensor([0, 0, 0, _ANY_PITCH, COMMON]))[:, None]
+        beginning = torch.tensor([0, 0, 0, _ANY_PITCH, COMMON, _ANY_TEMPO])
+        self._beginning = (first_rows + beginning[: len(tables)])[:, None]
         self._endings = rules.endings()
         self._room_table = rules.room()
         self._closable = torch.tensor([state in {"t", "v"} for state in _STATES])
@@ -173,12 +181,16 @@ class Grammar:
             setattr(self, name, getattr(self, name)[index])
 
     def _feed(self, prompts: list[list[int]]) -> None:
-        """Advance over prompts: only the last bar line and what follows it matter to what comes next."""
+        """Advance over prompts: only the last tempo, the last bar line and what follows it matter."""
         for number, prompt in enumerate(prompts):
             self._rules.check(number, prompt, self._tables[: len(_STATES)])
         finished = [prompt.count(BAR_END) for prompt in prompts]
         starts = [len(prompt) - prompt[::-1].index(BAR_END) - 1 if BAR_END in prompt else 0 for prompt in prompts]
-        tails = [prompt[start:] for prompt, start in zip(prompts, starts, strict=True)]
+        tempi = self._vocabulary.range("t")
+        tails = [
+            [*[token for token in prompt[:start] if token in tempi][-1:], *prompt[start:]]
+            for prompt, start in zip(prompts, starts, strict=True)
+        ]
         self.bars += torch.tensor([max(0, bars - 1) for bars in finished]).to(self.bars)
         for column in range(max(map(len, tails), default=0)):
             ids = [tail[column] if column < len(tail) else PAD for tail in tails]
@@ -231,6 +243,10 @@ class _Rules:
         """Row k: onsets inside a bar of time signature k."""
         return ~self.of("o") | (self.numbers < torch.tensor(LENGTHS).floor()[:, None])
 
+    def tempi(self) -> Tensor:
+        """Row k: tempo k alone; then all tempi."""
+        return ~self.of("t") | torch.cat([self.numbers == torch.arange(_ANY_TEMPO)[:, None], self.of("t")[None]])
+
     def endings(self) -> Tensor:
         """Rows `_CLOSED`, `_OPEN`, `_FREE`: where a bar begins, only END, all but END, anything."""
         end = self.of("</s>")
@@ -243,8 +259,8 @@ class _Rules:
         return needed <= torch.arange(_ENOUGH + 1)[:, None]
 
     def changes(self) -> Tensor:
-        """(vocabulary, 5): row of each table that a token leads to, or `_KEEP`."""
-        changes = torch.full((len(self.kinds), 5), _KEEP)
+        """(vocabulary, 6): row of each table that a token leads to, or `_KEEP`."""
+        changes = torch.full((len(self.kinds), 6), _KEEP)
         for token, (kind, number, place) in enumerate(
             zip(self.kinds, self.numbers.tolist(), self.places.tolist(), strict=True)
         ):
@@ -261,6 +277,8 @@ class _Rules:
                 changes[token, 3] = number
             elif kind == "s":
                 changes[token, 4] = number
+            elif kind == "t":
+                changes[token, 5] = number
         return changes
 
     def song(self, size: int, limits: Limits) -> Tensor:

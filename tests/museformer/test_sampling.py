@@ -5,7 +5,11 @@ import torch
 from golden import tiny
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.config import MuseFormerConfig
+from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling, choose, generate
+from fairseq_meloformer.music import remi, vocabulary
+from fairseq_meloformer.music.grammar import Grammar, Limits
 
 
 def test_sampling_settings_are_checked_together():
@@ -44,3 +48,21 @@ def test_guidance_by_one_is_none_and_guided_songs_need_two_rows(shared):
 def test_no_song_ends_before_it_may(shared):
     songs = generate(tiny(shared), [[], []], Sampling(top_k=0, min_tokens=30, max_tokens=40), seeds=[1, 2])
     assert all(30 <= len(song) <= 40 for song in songs)
+
+
+def test_a_bias_holds_for_its_song_and_its_bar():
+    torch.manual_seed(0)
+    config = MuseFormerConfig(layers=1, dim=16, ffn_dim=16, heads=2, token_dim=16, bar_dim=4, beat_dim=4)
+    model = MuseFormer(config).eval()
+    book = vocabulary.published()
+    grammar = Grammar(book, empty_bars=False)
+    grammar.start(2, limits=Limits(bars=[3, 3], bar_tokens=[30, 30]))
+    bias = torch.zeros(2, 2, len(book))
+    bias[0, 0, book.ids(["v-1"])] = 50.0
+    bias[0, 1, book.ids(["v-9"])] = 50.0
+    songs = generate(model, [[], []], Sampling(), seeds=[1, 2], grammar=grammar, bias=bias)
+    first, second = (
+        [{token for token in bar if token.startswith("v-")} for bar in remi.bars(book.tokens(song))] for song in songs
+    )
+    assert first == [{"v-1"}, {"v-9"}, {"v-9"}]
+    assert len(set.union(*second)) > 2

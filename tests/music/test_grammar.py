@@ -218,3 +218,14 @@ def test_impossible_beginnings_are_refused(songs, limits, message):
 def test_unknown_or_too_short_time_signatures_are_refused(book, metre):
     with pytest.raises(InputError, match=f"unlike s-{metre}"):
         Grammar(book, time_signatures=[metre])
+
+
+def test_a_steady_tempo_is_the_first_bars_or_that_of_the_prompts_last_bar():
+    grammar = Grammar(PUBLISHED, empty_bars=True, steady_tempo=True)
+    prompt = PUBLISHED.ids(["t-10", "b-1", "t-20", "o-0", "i-0", "p-60", "d-6", "v-16", "b-1"])
+    grammar.start([[], [], prompt, prompt[:-1]], limits=Limits(bars=[6] * 4, bar_tokens=[20] * 4))
+    songs = walk(grammar, 1)
+    tempi = [{token for token in song if token.startswith("t-")} for song in songs]
+    assert [len(found) for found in tempi[:3]] == [1, 1, 1]
+    assert tempi[2] == tempi[3] == {"t-20"}
+    assert len(set.union(*tempi)) > 2
