@@ -37,6 +37,7 @@ class ProbeConfig:
         encoder_identity: of the encoder in training; another one's states mean something else.
         text_dim: width of the states.
         width: width of the part that reads token by token.
+        layers: attention layers of that part.
         heads: attention heads of that part.
         dropout: in training.
     """
@@ -45,6 +46,7 @@ class ProbeConfig:
     encoder_identity: str = ""
     text_dim: int = 384
     width: int = 128
+    layers: int = 1
     heads: int = 4
     dropout: float = 0.3
 
@@ -62,9 +64,10 @@ class Probe(nn.Module):
         self.text = TextStandardiser(config.text_dim)
         self.pooled = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.text_dim, len(AXES)))
         self.tokens = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.text_dim, config.width))
-        self.mixing = nn.TransformerEncoderLayer(
+        layer = nn.TransformerEncoderLayer(
             config.width, config.heads, 2 * config.width, config.dropout, batch_first=True, norm_first=True
         )
+        self.mixing = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
         self.queries = nn.Parameter(torch.randn(len(AXES), config.width) / config.width**0.5)
         self.out = nn.Parameter(torch.zeros(len(AXES), config.width))
         if encoder is not None:

@@ -20,7 +20,7 @@ from fairseq_meloformer.music.scenes import LANGUAGES
 # How much it counts that an axis is silent: a request that leaves it out does not ask for it, while the lexicon only
 # says what is plainest in a scene.
 _SILENT: Final = 1.0
-_SILENT_SCENE: Final = 0.15
+_SILENT_SCENE: Final = 0.05
 _RANGES: Final = {
     "tempo": (45.0, 195.0),  # qpm
     "density": (0.0, 40.0),  # onsets per bar

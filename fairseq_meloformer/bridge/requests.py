@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -15,6 +14,10 @@ from fairseq_meloformer.music.scenes import LANGUAGES, read_yaml
 FILE: Final = Path(__file__).with_name("requests.yaml")
 _FORMS: Final = ("is", "more", "has", "asks")
 _POLES: Final = {"positive": 1, "negative": -1}
+_PARTS: Final = {
+    *("axes", "kinds", "measures", "changes", "pairs", "patterns"),
+    *("numbers", "keys", "joins", "openings", "endings", "neutral"),
+}
 
 # Shares of the texts that: ask for no axis; change language between requests; begin or end with something that
 # changes nothing.
@@ -25,6 +28,9 @@ _AROUND: Final = 0.12
 _COUNTS: Final = (45, 32, 16, 7)
 # Share of the requests for tempo and mode that are a number or a key.
 _EXACT: Final = 0.2
+# Weights of words in patterns, things with qualities, and measures that change; share of pairs where they fit.
+_WAYS: Final = (60, 22, 18)
+_PAIRED: Final = 0.3
 
 Profile = dict[str, float]
 
@@ -59,11 +65,19 @@ class Requests:
             return Request(rng.choice(self._content["neutral"][lang]), lang, {})
         mixed = rng.random() < _MIXED
         profile: Profile = {}
-        parts = []
         (count,) = rng.choices(range(1, len(_COUNTS) + 1), _COUNTS)
-        for axis in rng.sample(AXES, count):
+        axes = rng.sample(AXES, count)
+        parts = []
+        if count > 1 and rng.random() < _PAIRED:
+            text, stated = self._pair(axes[:2], lang, rng)
+            parts.append(text)
+            profile |= stated
+        for axis in axes[len(profile) :]:
             text, profile[axis] = self._say(axis, rng.choice(LANGUAGES) if mixed else lang, rng)
             parts.append(text)
+        return Request(self._joined(parts, lang, rng), lang, profile)
+
+    def _joined(self, parts: list[str], lang: str, rng: Random) -> str:
         text = parts[0]
         for part in parts[1:]:
             text += rng.choice(self._content["joins"][lang]) + part
@@ -71,34 +85,47 @@ class Requests:
             text = rng.choice(self._content["openings"][lang]) + text
         if rng.random() < _AROUND:
             text = text.rstrip("!?！？") + rng.choice(self._content["endings"][lang])
-        return Request(self._finished(text, lang, rng), lang, profile)
+        if lang == "en" and rng.random() < 0.5:
+            text = text[0].upper() + text[1:]
+        if text[-1] not in ".!?。！？" and rng.random() < 0.5:
+            text += "." if lang == "en" else "。"
+        return text
+
+    def _pair(self, axes: list[str], lang: str, rng: Random) -> tuple[str, Profile]:
+        pattern, amount = rng.choice(self._content["pairs"][lang])
+        poles = [rng.choice(list(_POLES)) for _ in axes]
+        first, second = (
+            rng.choice(self._content["axes"][axis][pole][lang]["is"]) for axis, pole in zip(axes, poles, strict=True)
+        )
+        stated = {axis: _POLES[pole] * amount for axis, pole in zip(axes, poles, strict=True)}
+        return pattern.format(first=first, second=second), stated
 
     def _say(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
-        if rng.random() < _EXACT:
-            if axis == "tempo":
-                return self._number(lang, rng)
-            if axis == "mode":
-                return self._key(lang, rng)
-        pole = rng.choice(list(_POLES))
-        pattern, amount, form = rng.choice(self._patterns[lang])
-        words = self._content["axes"][axis]
-        fill = {form: rng.choice(words[pole][lang][form])}
-        fill["other"] = rng.choice(words["negative" if pole == "positive" else "positive"][lang]["is"])
-        return pattern.format_map(fill), _POLES[pole] * amount
+        if rng.random() < _EXACT and axis in ("tempo", "mode"):
+            return self._number(lang, rng) if axis == "tempo" else self._key(lang, rng)
+        (way,) = rng.choices((self._words, self._kind, self._change), _WAYS)
+        return way(axis, lang, rng)
 
-    @cached_property
-    def _patterns(self) -> Mapping[str, list[tuple[str, float, str]]]:
-        """By language, patterns with their amount and form; every form as often as another."""
-        patterns = self._content["patterns"]
-        most = max(len(patterns[lang][form]) for lang in LANGUAGES for form in _FORMS)
-        return {
-            lang: [
-                (text, float(amount), form)
-                for form in _FORMS
-                for text, amount in patterns[lang][form] * (most // len(patterns[lang][form]))
-            ]
-            for lang in LANGUAGES
-        }
+    def _words(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
+        pole = rng.choice(list(_POLES))
+        form = rng.choice(_FORMS)
+        pattern, amount = rng.choice(self._content["patterns"][lang][form])
+        words = self._content["axes"][axis]
+        other = rng.choice(words["negative" if pole == "positive" else "positive"][lang]["is"])
+        return pattern.format_map({form: rng.choice(words[pole][lang][form]), "other": other}), _POLES[pole] * amount
+
+    def _kind(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
+        pole = rng.choice(list(_POLES))
+        words, counted = self._content["kinds"][axis][lang], self._content["kinds"][axis].get("counted", False)
+        between = " " if lang == "en" else "" if counted else "的"
+        kind = rng.choice(words[pole]) + between + rng.choice(words["things"])
+        patterns = self._content["patterns"][lang]["has"]
+        pattern, amount = rng.choice([entry for entry in patterns if entry[1] > 0 or not counted])
+        return pattern.format(has=kind), _POLES[pole] * amount
+
+    def _change(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
+        pattern, amount = rng.choice(self._content["changes"][lang])
+        return pattern.format(rng.choice(self._content["measures"][axis][lang])), amount
 
     def _number(self, lang: str, rng: Random) -> tuple[str, float]:
         number = rng.randint(40, 200)
@@ -110,24 +137,17 @@ class Requests:
         pole = rng.choice(list(_POLES))
         return rng.choice(keys[pole]).format(rng.choice(keys["notes"])), 0.8 * _POLES[pole]
 
-    @staticmethod
-    def _finished(text: str, lang: str, rng: Random) -> str:
-        if lang == "en" and rng.random() < 0.5:
-            text = text[0].upper() + text[1:]
-        if text[-1] not in ".!?。！？" and rng.random() < 0.5:
-            text += "." if lang == "en" else "。"
-        return text
-
 
 def _problems(content: Any) -> Iterator[str]:  # noqa: ANN401 - unchecked YAML
-    needed = {"axes", "patterns", "numbers", "keys", "joins", "openings", "endings", "neutral"}
-    if not isinstance(content, dict) or set(content) != needed:
-        yield f"must have exactly {', '.join(sorted(needed))}, received {content if content is None else list(content)}"
+    if not isinstance(content, dict) or set(content) != _PARTS:
+        yield f"must have exactly {', '.join(sorted(_PARTS))}, received {content if content is None else list(content)}"
         return
-    yield from _axis_problems(content["axes"])
+    yield from _axis_problems(content)
     for lang in LANGUAGES:
         for form in _FORMS:
             yield from _pattern_problems(content["patterns"].get(lang, {}).get(form), f"patterns, {lang}, {form}", form)
+        yield from _pattern_problems(content["pairs"].get(lang), f"pairs, {lang}", "first", "second")
+        yield from _pattern_problems(content["changes"].get(lang), f"changes, {lang}", "")
         for part in ("numbers", "joins", "openings", "endings", "neutral"):
             if not _texts(content[part].get(lang)):
                 yield f"{part}, {lang}: must be a list of texts"
@@ -136,28 +156,35 @@ def _problems(content: Any) -> Iterator[str]:  # noqa: ANN401 - unchecked YAML
                 yield f"keys, {lang}: {part} must be a list of texts"
 
 
-def _axis_problems(axes: Mapping[str, Any]) -> Iterator[str]:
-    if set(axes) != set(AXES):
-        yield f"axes must be {', '.join(AXES)}, received {', '.join(map(str, axes))}"
-    for axis, poles in axes.items():
-        for pole, lang in product(_POLES, LANGUAGES):
-            words = poles.get(pole, {}).get(lang, {})
+def _axis_problems(content: Mapping[str, Any]) -> Iterator[str]:
+    for part in ("axes", "kinds", "measures"):
+        if set(content[part]) != set(AXES):
+            yield f"{part} must be of {', '.join(AXES)}, received {', '.join(map(str, content[part]))}"
+    for axis, lang in product(AXES, LANGUAGES):
+        for pole in _POLES:
+            words = content["axes"].get(axis, {}).get(pole, {}).get(lang, {})
             lacking = [form for form in _FORMS if not _texts(words.get(form))]
             yield from (f"axes, {axis}, {pole}, {lang}: {form} must be a list of texts" for form in lacking)
+        kinds = content["kinds"].get(axis, {}).get(lang, {})
+        lacking = [part for part in ("things", *_POLES) if not _texts(kinds.get(part))]
+        yield from (f"kinds, {axis}, {lang}: {part} must be a list of texts" for part in lacking)
+        if not _texts(content["measures"].get(axis, {}).get(lang)):
+            yield f"measures, {axis}, {lang}: must be a list of texts"
 
 
-def _pattern_problems(patterns: object, where: str, form: str) -> Iterator[str]:
+def _pattern_problems(patterns: object, where: str, *slots: str) -> Iterator[str]:
     if not isinstance(patterns, list) or not patterns:
         yield f"{where}: must be a list of [pattern, amount]"
         return
     for entry in patterns:
         if (
             not (isinstance(entry, list) and len(entry) == 2)
-            or f"{{{form}}}" not in str(entry[0])
+            or any(f"{{{slot}}}" not in str(entry[0]) for slot in slots)
             or not isinstance(entry[1], (int, float))
             or not 0 < abs(entry[1]) <= 1
         ):
-            yield f'{where}: must be ["text with {{{form}}}", amount in -1..1 but not 0], received {entry!r}'
+            wanted = " ".join(f"{{{slot}}}" for slot in slots)
+            yield f'{where}: must be ["text with {wanted}", amount in -1..1 but not 0], received {entry!r}'
 
 
 def _texts(value: object) -> bool:

@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from fairseq_meloformer.bridge.encoders import DummyEncoder
 from fairseq_meloformer.bridge.probe import DEFAULT, Probe, ProbeConfig
 from fairseq_meloformer.bridge.probe_texts import Example, captions, modified_words, outright, plain_words
 from fairseq_meloformer.bridge.probe_training import examples, train
-from fairseq_meloformer.bridge.requests import FILE, Requests
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import AXES
 from fairseq_meloformer.music.lexicon import default_lexicon
@@ -93,33 +90,6 @@ def test_the_embedded_probe_is_small_and_has_a_card() -> None:
     assert "held_out.jsonl" in (DEFAULT / "README.md").read_text(encoding="utf-8")
 
 
-def test_requests_are_repeatable_and_of_both_languages() -> None:
-    requests = Requests()
-    drawn = [requests.draw(index, lang) for index in range(300) for lang in ("zh", "en")]
-    assert [request.text for request in drawn[:2]] == [requests.draw(0, "zh").text, requests.draw(0, "en").text]
-    signs = {(axis, value > 0) for request in drawn for axis, value in request.profile.items() if value}
-    assert signs == {(axis, positive) for axis in AXES for positive in (True, False)}
-    assert all(-1 <= value <= 1 for request in drawn for value in request.profile.values())
-    assert any(not request.profile for request in drawn)
-    assert not [request.text for request in drawn if re.search(r"[{}]", request.text)]
-
-
-def test_mistakes_in_a_requests_file_are_listed_together(tmp_path: Path) -> None:
-    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    content["axes"]["tempo"]["positive"]["zh"]["is"] = []
-    content["patterns"]["en"]["has"].append(["no slot", -1])
-    del content["neutral"]["en"]
-    path = tmp_path / "requests.yaml"
-    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    with pytest.raises(InputError) as refusal:
-        Requests(path)
-    message = str(refusal.value)
-    assert "3 mistakes" in message
-    assert "axes, tempo, positive, zh: is must be" in message
-    assert "no slot" in message
-    assert "neutral, en" in message
-
-
 def test_training_texts_are_of_every_source() -> None:
     lexicon = default_lexicon()
     assert len(list(plain_words(lexicon))) > 2000
@@ -160,19 +130,3 @@ def test_no_held_out_scene_is_contained_in_the_lexicon() -> None:
 
 def test_development_and_held_out_prompts_are_apart() -> None:
     assert not {row["text"] for row in rows("held_out.jsonl")} & {row["text"] for row in rows("development.jsonl")}
-
-
-def runs(text: str) -> set[str]:
-    """Runs of four English words or six Chinese characters."""
-    characters = "".join(character if "一" <= character <= "鿿" else "|" for character in text)
-    words = re.findall(r"[a-z0-9'-]+", text.casefold())
-    return {" ".join(words[start : start + 4]) for start in range(len(words) - 3)} | {
-        run for start in range(len(characters) - 5) if "|" not in (run := characters[start : start + 6])
-    }
-
-
-def test_the_training_wording_borrows_nothing_from_the_held_out_prompts() -> None:
-    training = runs(FILE.read_text(encoding="utf-8"))
-    assert {
-        row["text"]: shared for row in rows("held_out.jsonl") if (shared := runs(str(row["text"])) & training)
-    } == {}
