@@ -39,6 +39,8 @@ _DRUM_PITCHES: Final = 128
 _ANY_PITCH, _ANY_DRUM = 256, 257
 """Rows of the pitch table before the first note of an instrument; in the others the row is the last pitch."""
 
+_TEMPO: Final = 5
+"""Place of the tempo table among the tables, if there is one."""
 _ANY_TEMPO: Final = len(TEMPI)
 """Row of the tempo table before the first bar's tempo; in the others the row is that tempo."""
 
@@ -56,13 +58,15 @@ class Limits:
     """What single songs of a batch must keep to: one entry per song, None in it or for all of it is no limit.
 
     bars: exact number of bars. programs: instruments that may play (128 = drums). tempi: the one tempo code of all
-    bars. bar_tokens: most tokens in a bar, `b-1` included, at least 8.
+    bars. bar_tokens: most tokens in a bar, `b-1` included, at least 8. tempo_changes: bars (from 0) that may leave a
+    steady tempo for another.
     """
 
     bars: Sequence[int | None] | None = None
     programs: Sequence[Collection[int] | None] | None = None
     tempi: Sequence[int | None] | None = None
     bar_tokens: Sequence[int | None] | None = None
+    tempo_changes: Sequence[Collection[int] | None] | None = None
 
 
 class Grammar:
@@ -141,7 +145,7 @@ class Grammar:
         prompts: list[list[int]] = [[]] * songs if isinstance(songs, int) else [list(prompt) for prompt in songs]
         limits = limits or Limits()
         size = len(prompts)
-        for table in ("_tables", "_changes", "_endings", "_room_table", "_closable"):
+        for table in ("_tables", "_changes", "_beginning", "_endings", "_room_table", "_closable"):
             setattr(self, table, getattr(self, table).to(device))
         target = _column(limits.bars, size, "bars", least=1)
         self._free = (target == _KEEP).to(device)
@@ -150,6 +154,7 @@ class Grammar:
         self._most = torch.where(room == _KEEP, torch.iinfo(torch.int64).max, room).to(device)
         self._limited = bool((room != _KEEP).any())
         self._song = self._rules.song(size, limits).to(device)
+        self._tempo_changes = _places(limits.tempo_changes, size).to(device)
         self._rows = self._beginning.repeat(1, size).to(device)
         self.bars = torch.zeros(size, dtype=torch.int64, device=device)
         self._used = torch.zeros_like(self.bars)
@@ -171,13 +176,17 @@ class Grammar:
         self._rows = torch.where(changes == _KEEP, self._rows, changes)
         ended = ids == BAR_END
         self.bars = self.bars + ended
+        if len(self._rows) > _TEMPO:
+            last = self._tempo_changes.shape[1] - 1
+            free = ended & self._tempo_changes.gather(1, self.bars.clamp(max=last)[:, None])[:, 0]
+            self._rows[_TEMPO] = torch.where(free, self._beginning[_TEMPO], self._rows[_TEMPO])
         self._used = (self._used + (ids != PAD)) * ~ended
 
     def select(self, rows: Sequence[int] | Tensor) -> None:
         """Keep the songs of these rows (songs that go on, say), in this order; a row may come several times."""
         index = torch.as_tensor(rows, device=self.bars.device)
         self._rows = self._rows[:, index]
-        for name in ("_free", "_target", "_most", "_song", "bars", "_used"):
+        for name in ("_free", "_target", "_most", "_song", "_tempo_changes", "bars", "_used"):
             setattr(self, name, getattr(self, name)[index])
 
     def _feed(self, prompts: list[list[int]]) -> None:
@@ -318,6 +327,15 @@ def _entries(given: Sequence[_T | None] | None, size: int, name: str) -> Sequenc
     if len(given) != size:
         raise InputError(f"The limits must have {name} for each of the {size} songs, but have {len(given)}.")
     return given
+
+
+def _places(given: Sequence[Collection[int] | None] | None, size: int) -> Tensor:
+    """(batch, bars) bool: the bars named; the last column is none of them."""
+    entries = [frozenset(entry or ()) for entry in _entries(given, size, "tempo_changes")]
+    places = torch.zeros(size, max((max(entry) for entry in entries if entry), default=0) + 2, dtype=torch.bool)
+    for song, entry in enumerate(entries):
+        places[song, sorted(entry)] = True
+    return places
 
 
 def _column(given: Sequence[int | None] | None, size: int, name: str, *, least: int) -> Tensor:

@@ -229,3 +229,13 @@ def test_a_steady_tempo_is_the_first_bars_or_that_of_the_prompts_last_bar():
     assert [len(found) for found in tempi[:3]] == [1, 1, 1]
     assert tempi[2] == tempi[3] == {"t-20"}
     assert len(set.union(*tempi)) > 2
+
+
+def test_a_steady_tempo_may_change_at_named_bars():
+    grammar = Grammar(PUBLISHED, steady_tempo=True)
+    grammar.start(8, limits=Limits(bars=[9] * 8, bar_tokens=[20] * 8, tempo_changes=[{2, 5}] * 4 + [None] * 4))
+    songs = [[token for token in song if token.startswith("t-")] for song in walk(grammar, 3)]
+    for tempi in songs[:4]:
+        assert [len(set(part)) for part in (tempi[:2], tempi[2:5], tempi[5:])] == [1, 1, 1]
+    assert all(len(set(tempi)) == 1 for tempi in songs[4:])
+    assert any(len(set(tempi)) == 3 for tempi in songs[:4])
