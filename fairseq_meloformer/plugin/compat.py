@@ -8,15 +8,17 @@ import argparse
 import functools
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.arguments import arguments_from_config
 
@@ -31,6 +33,7 @@ def apply() -> None:
     _batches()
     _loading()
     _logging()
+    _messages()
 
 
 def _numpy() -> None:
@@ -78,6 +81,17 @@ def _loading() -> None:
 def _logging() -> None:
     # wav2vec2_classification.py sets the root logger to DEBUG when fairseq is imported: every library's chatter.
     logging.getLogger().setLevel(os.environ.get("LOGLEVEL", "INFO").upper())
+
+
+def _messages() -> None:
+    # fairseq's commands let every error end in a traceback, under which a message to the user is hard to find.
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, InputError):
+            sys.stderr.write(f"error: {error}\n")
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = report
 
 
 def _keeping_all(batch_by_size: Function) -> Function:

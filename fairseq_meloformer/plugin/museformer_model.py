@@ -127,6 +127,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "ffn_embed_dim": 640,
         "num_attention_heads": (4,),
         "token_embed_dim": 160,
+        "injection_ahead": 1,
         "bar_abs_pos_embed_dim": 64,
         "beat_abs_pos_embed_dim": 64,
     },

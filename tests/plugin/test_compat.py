@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -68,3 +69,10 @@ def test_a_missing_model_is_named(tmp_path):
         checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path))
     with pytest.raises(OSError, match="Model file not found"):
         checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "none.pt")])
+
+
+def test_what_a_user_can_mend_is_said_without_a_traceback(capsys):
+    sys.excepthook(InputError, InputError("data must be there"), None)
+    assert capsys.readouterr().err == "error: data must be there\n"
+    sys.excepthook(ValueError, ValueError("a fault of ours"), None)
+    assert "ValueError: a fault of ours" in capsys.readouterr().err
