@@ -1,7 +1,9 @@
 """From prompts to pieces: plan, injection, decoding, notes. The one place where bridge, hooks and sampler meet."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
 
 import torch
 from miditoolkit import MidiFile
@@ -10,12 +12,14 @@ from torch import Tensor
 from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.hooks import inject
+from fairseq_meloformer.injection.regeneration import Passage
+from fairseq_meloformer.injection.sections import plan_requests
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling, generate
 from fairseq_meloformer.music import remi, vocabulary
 from fairseq_meloformer.music.grammar import Grammar, Limits
-from fairseq_meloformer.music.vocabulary import BOS, Vocabulary
+from fairseq_meloformer.music.vocabulary import BAR_END, BOS, Vocabulary
 from fairseq_meloformer.prompts import Request
 
 DEFAULT_BARS = 16  # of a piece that nothing says the length of
@@ -34,6 +38,7 @@ class Settings:
         guidance_scale: weight of the text in the bridge against no text.
         nfe: evaluations of the bridge's network.
         bar_tokens: most tokens in a bar.
+        steady_tempo: whether a piece, or each section of a timeline, keeps the tempo that it begins with.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -44,15 +49,17 @@ class Settings:
     guidance_scale: float = 1.0
     nfe: int = 10
     bar_tokens: int = 512
+    steady_tempo: bool = True
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A composed piece: its tokens, and as MIDI after transposition."""
+    """A composed piece: its tokens, as MIDI after transposition, and what its maker has to say for the manifest."""
 
     request: Request
     tokens: list[str]
     midi: MidiFile
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Composer:
@@ -73,30 +80,89 @@ class Composer:
                 f"{bridge.config.layers} of {bridge.config.dim}: train it on a store that this model was extracted into"
             )
 
-    def compose(self, requests: Sequence[Request], settings: Settings, oracle: Tensor | None = None) -> list[Piece]:
+    def compose(
+        self,
+        requests: Sequence[Request],
+        settings: Settings,
+        oracle: Tensor | tuple[Tensor, Tensor] | None = None,
+        *,
+        bias: Tensor | None = None,
+    ) -> list[Piece]:
         """Compose a batch of pieces.
 
         Args:
             requests: what is wanted.
             settings: how.
-            oracle: summaries (bars, layers, dim) that all pieces follow in place of the bridge's.
+            oracle: summaries (bars, layers, dim) that all pieces follow in place of the bridge's, or a plan for each
+                (batch, bars, layers, dim) with its mask (batch, bars).
+            bias: (batch, bars, vocabulary) added to the logits, see `generate`.
         """
         if not requests:
             return []
         plan = None
         if settings.injected:
             plan = self._plan(requests, settings) if oracle is None else _for_all(oracle, len(requests))
-        bars = self._bars(requests, plan)
-        songs = self._generate(requests, settings, bars, plan)
+        songs = self._generate(requests, settings, self._bars(requests, plan), plan, bias=bias)
         return [self._piece(request, song) for request, song in zip(requests, songs, strict=True)]
+
+    def recompose(self, requests: Sequence[Request], settings: Settings, passage: Passage) -> list[Piece]:
+        """Compose some bars of a piece anew, once for each request; every other note stays where it is.
+
+        The bars before are the prompt. The plan has the summaries of all bars that stay, so that in scope "plan" the
+        new bars lead to those that follow.
+
+        Args:
+            requests: what the new bars should sound like, and their seeds. Texts are planned for the whole piece, so
+                that bars in the middle do not sound like a beginning.
+            settings: how.
+            passage: the bars.
+
+        Raises:
+            InputError: a timeline of another length than the piece.
+        """
+        if not requests:
+            return []
+        if wrong := [request.text for request in requests if request.sections and request.bars != passage.total]:
+            raise InputError(
+                f"a timeline for bars of an existing piece must have all of its {passage.total} bars, "
+                f"received {wrong[0]!r}"
+            )
+        wanted = [replace(request, bars=passage.total) for request in requests]
+        plan = self._held(wanted, settings, passage) if settings.injected else None
+        songs = self._generate(
+            wanted, settings, [passage.written] * len(wanted), plan, prompt=self.vocabulary.ids(passage.before)
+        )
+        pieces = []
+        for request, song in zip(requests, songs, strict=True):
+            tokens = self.vocabulary.tokens(song)
+            midi = passage.splice(tokens[len(passage.before) :])
+            pieces.append(Piece(request, [*tokens, *passage.after], midi))
+        return pieces
+
+    def _held(self, requests: Sequence[Request], settings: Settings, passage: Passage) -> tuple[Tensor, Tensor]:
+        """Plans whose bars are the piece's own but for the new ones."""
+        planned, mask = self._plan(requests, settings)
+        if self._scope(settings) == "history":  # where the whole plan stands for music before the piece
+            return planned, mask
+        real = summaries_of(self.model, passage.tokens).to(planned)
+        held = passage.held(planned, real, self._outside)
+        return held, mask[:, : held.shape[1]]
+
+    def _scope(self, settings: Settings) -> Scope:
+        own = None if self.bridge is None else self.bridge.config.scope
+        return settings.scope or own or self.model.config.scope
 
     def _plan(self, requests: Sequence[Request], settings: Settings) -> tuple[Tensor, Tensor]:
         if self.bridge is None:
             raise InputError("composing from text needs a bridge: give --bridge, or compose with --no-injection")
-        return self.bridge.plan(
-            [request.text for request in requests],
-            [None if request.bars is None else request.bars + self._outside for request in requests],
-            seed=[request.seed for request in requests],
+        if self._scope(settings) == "history" and any(request.sections for request in requests):
+            raise InputError(
+                'a timeline needs a plan whose bars are the piece\'s own: scope "plan" or "past", not "history"'
+            )
+        return plan_requests(
+            self.bridge,
+            requests,
+            outside=self._outside,
             guidance_scale=settings.guidance_scale,
             nfe=settings.nfe,
         )
@@ -115,31 +181,46 @@ class Composer:
         ]
 
     def _generate(
-        self, requests: Sequence[Request], settings: Settings, bars: list[int], plan: tuple[Tensor, Tensor] | None
+        self,
+        requests: Sequence[Request],
+        settings: Settings,
+        bars: list[int],
+        plan: tuple[Tensor, Tensor] | None,
+        prompt: Sequence[int] = (),
+        bias: Tensor | None = None,
     ) -> list[list[int]]:
-        grammar = Grammar(self.vocabulary, empty_bars=False)
+        prompts = [list(prompt) for _ in requests]
+        grammar = Grammar(self.vocabulary, empty_bars=self._has_empty_bar(prompt), steady_tempo=settings.steady_tempo)
         device = self.model.layer_norm.weight.device
         most = [settings.bar_tokens] * len(requests)
-        grammar.start(len(requests), device, limits=Limits(bars=bars, bar_tokens=most))
-        prompts: list[list[int]] = [[] for _ in requests]
+        beginnings = [{section.first - 1 for section in request.sections} for request in requests]
+        grammar.start(prompts, device, limits=Limits(bars=bars, bar_tokens=most, tempo_changes=beginnings))
+        bias = None if bias is None else bias.to(device)
         seeds = [request.seed for request in requests]
         if plan is None:
             sampling = Sampling(**{**settings.sampling.__dict__, "logit_guidance": 1.0})
-            return generate(self.model, prompts, sampling, seeds=seeds, grammar=grammar)
+            return generate(self.model, prompts, sampling, seeds=seeds, grammar=grammar, bias=bias)
         values, mask = (part.to(device) for part in plan)
         if settings.sampling.guided:  # the second half of the batch goes without
             values, mask = torch.cat([values, values]), torch.cat([mask, torch.zeros_like(mask)])
-        scope = settings.scope or self.model.config.scope
+        scope = self._scope(settings)
         with inject(self.model, values, layers=settings.layers, strength=settings.strength, scope=scope, mask=mask):
-            return generate(self.model, prompts, settings.sampling, seeds=seeds, grammar=grammar)
+            return generate(self.model, prompts, settings.sampling, seeds=seeds, grammar=grammar, bias=bias)
+
+    def _has_empty_bar(self, prompt: Sequence[int]) -> bool:
+        """Whether a song begins with bars of which one has no notes: the grammar must then let them pass."""
+        tempi = self.vocabulary.range("t")
+        return any(token in tempi and following == BAR_END for token, following in pairwise(prompt))
 
     def _piece(self, request: Request, song: list[int]) -> Piece:
         tokens = self.vocabulary.tokens(song)
         return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition)))
 
 
-def _for_all(plan: Tensor, songs: int) -> tuple[Tensor, Tensor]:
-    """One plan (bars, layers, dim) for several songs, and its mask."""
+def _for_all(plan: Tensor | tuple[Tensor, Tensor], songs: int) -> tuple[Tensor, Tensor]:
+    """One plan (bars, layers, dim) for several songs, and its mask; plans that come with a mask are as they are."""
+    if isinstance(plan, tuple):
+        return plan
     return plan.expand(songs, -1, -1, -1), plan.new_ones(songs, len(plan), dtype=torch.bool)
 
 
@@ -176,7 +257,16 @@ def plan_of(model: MuseFormer, midi: MidiFile) -> tuple[Tensor, int]:
     tokens = remi.encode(
         midi, "REMIGEN2", normalise_pitch=True, ignore_time_signature=True, instrument_order="six_tracks"
     )
+    return summaries_of(model, tokens), remi.transposition(midi)
+
+
+def summaries_of(model: MuseFormer, tokens: Sequence[str]) -> Tensor:
+    """Summaries (bars, layers, dim) of a song in the model's key.
+
+    Raises:
+        InputError: the song has tokens that the model does not know.
+    """
     ids = torch.tensor([[BOS, *vocabulary_of(model).ids(tokens)]], device=model.layer_norm.weight.device)
     with torch.inference_mode():
         summaries, _ = model.summaries(ids, model.config.chunking)
-    return summaries[0], remi.transposition(midi)
+    return summaries[0]
