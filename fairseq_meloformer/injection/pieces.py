@@ -11,6 +11,9 @@ from tqdm import tqdm
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.composer import Composer, Piece, Settings
+from fairseq_meloformer.injection.full_system import FullSystem
+from fairseq_meloformer.injection.regeneration import Recomposer
+from fairseq_meloformer.injection.sections import measure_sections
 from fairseq_meloformer.jobs import JsonlLog
 from fairseq_meloformer.music import audio, midi, pictures
 from fairseq_meloformer.music.attributes import measure
@@ -73,23 +76,28 @@ class PieceFolder:
             pictures.piano_roll(piece.midi, self.directory / files["picture"], title=prompt.text)
         if self._sound and audio.render(piece.midi, self.directory / f"{name}.wav"):
             files["sound"] = f"{name}.wav"
+        sections = piece.request.sections
         row = {
             "piece": name,
             **self._asked(prompt, piece.request),
             "settings": self.made_with,
             "files": files,
             "attributes": measure(piece.midi),
+            **({"section_attributes": measure_sections(piece.midi, sections)} if sections else {}),
+            **({"full_system": dict(piece.about)} if piece.about else {}),
         }
         self.manifest.append(row)
         return row
 
     @staticmethod
     def _asked(prompt: Prompt, request: Request) -> Row:
-        return {"id": prompt.id, "prompt": prompt.text, **dataclasses.asdict(request), "about": dict(prompt.about)}
+        asked = {"id": prompt.id, "prompt": prompt.text, **dataclasses.asdict(request), "about": dict(prompt.about)}
+        sections = asked.pop("sections")
+        return {**asked, "sections": list(sections)} if sections else asked
 
 
 def compose_all(
-    composer: Composer,
+    composer: Composer | FullSystem | Recomposer,
     folder: PieceFolder,
     jobs: Sequence[Job],
     settings: Settings,

@@ -4,9 +4,11 @@ import json
 
 import miditoolkit
 import pytest
+import torch
 from injection.models import bridge, museformer
 
 from fairseq_meloformer import cli
+from fairseq_meloformer.bridge.probe import Probe, ProbeConfig
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,10 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     museformer().save_pretrained(folder / "museformer")
     bridge().save_pretrained(folder / "bridge")
-    return ["--model", str(folder / "museformer"), "--bridge", str(folder / "bridge"), "--nfe", "2"]
+    torch.manual_seed(0)
+    Probe(ProbeConfig(encoder="dummy:12", text_dim=12, width=8, heads=2)).save_pretrained(folder / "probe")
+    sizes = ["--nfe", "2", "--best-of", "1", "--probe", str(folder / "probe")]
+    return ["--model", str(folder / "museformer"), "--bridge", str(folder / "bridge"), *sizes]
 
 
 def manifest(folder):

@@ -1,0 +1,281 @@
+"""The full system: exact means on top of the injected plan.
+
+What a prompt says outright (a tempo, a key, instruments) is kept exactly. What it is understood to ask for otherwise
+tilts the logits, and of several candidates the one that is measured to be nearest to it is kept. "Bridge only" is
+composing without any of this; reports keep the two apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from fairseq_meloformer.bridge.directions import SILENCE
+from fairseq_meloformer.bridge.probe import Probe
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection import exact
+from fairseq_meloformer.injection.composer import Composer, Piece, Settings
+from fairseq_meloformer.injection.exact import Exact
+from fairseq_meloformer.injection.tilt import tilt
+from fairseq_meloformer.music import remi
+from fairseq_meloformer.music.attributes import AXES, Attributes, Value, measure
+from fairseq_meloformer.music.codes import tempo_code
+from fairseq_meloformer.music.levels import Levels
+from fairseq_meloformer.music.notes import DRUMS
+from fairseq_meloformer.music.passage import Song
+from fairseq_meloformer.music.tonality import PITCH_NAMES
+from fairseq_meloformer.music.vocabulary import Vocabulary
+from fairseq_meloformer.prompts import Request, seed_of
+
+LEVELS: Final = "levels.json"
+"""File beside a model: quantiles of the axes in what it writes without injection, or in its corpus."""
+
+# Added to logits of what must or must not come; the grammar still has the last word.
+_MUST: Final = 1e4
+# From which strength on the reading for drums decides whether they play.
+_DRUMS_FROM: Final = 0.3
+# A faint request is met on the asked side of the median, not only as faintly as it was made.
+_LEAST_TARGET: Final = 0.5
+# What a wrong mode costs where a key is asked for, and wrong instruments, in units of a wholly missed axis.
+_WRONG_MODE: Final = 4.0
+_WRONG_INSTRUMENTS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Means:
+    """How far the full system goes.
+
+    Attributes:
+        strength: of the tilt of the logits, see `tilt`; 0 for none.
+        best_of: candidates of which the one nearest to the request is kept.
+    """
+
+    strength: float = 1.0
+    best_of: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            InputError: no candidate, or a tilt that would leave nothing of the model.
+        """
+        if self.best_of < 1 or not 0 <= self.strength <= 10:
+            raise InputError(
+                f"the full system needs at least 1 candidate and a tilt of 0 to 10, received {self.best_of} and "
+                f"{self.strength}"
+            )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What some bars (from 0, `last` not included; None for the end) are understood to ask for."""
+
+    first: int
+    last: int | None
+    profile: Mapping[str, float]
+    exact: Exact
+
+    @property
+    def programs(self) -> frozenset[int]:
+        """Instruments of the six that may play."""
+        programs = exact.SIX if self.exact.programs is None else self.exact.programs
+        drums = self.profile.get("drums", 0.0)
+        if drums >= _DRUMS_FROM:
+            return programs | {DRUMS}
+        return programs - {DRUMS} if drums <= -_DRUMS_FROM and programs != {DRUMS} else programs
+
+    @property
+    def required(self) -> frozenset[int]:
+        """Instruments that should be heard."""
+        drums = {DRUMS} if self.profile.get("drums", 0.0) >= _DRUMS_FROM else set()
+        return (self.exact.playing | drums) & self.programs
+
+
+class FullSystem:
+    """A composer with exact means.
+
+    Args:
+        composer: makes the candidates.
+        probe: reads prompts.
+        levels: of what the model writes without being asked for anything; needed for more than one candidate.
+        means: how far it goes.
+
+    Raises:
+        InputError: several candidates without levels.
+    """
+
+    def __init__(self, composer: Composer, probe: Probe, levels: Levels | None, means: Means | None = None) -> None:
+        self.composer = composer
+        self.probe = probe
+        self.levels = levels
+        self.means = means or Means()
+        if levels is None and self.means.best_of > 1:
+            raise InputError(
+                f"choosing the best of {self.means.best_of} needs {LEVELS} beside the model, which says what counts as "
+                "fast or high: copy the one that `meloformer prepare` or `meloformer evaluate control` wrote, or use "
+                "--best-of 1"
+            )
+        bridge = composer.bridge
+        if bridge is not None and bridge.config.encoder_identity == probe.config.encoder_identity:
+            probe.encoder = bridge.encoder  # one in memory is enough
+
+    def compose(
+        self, requests: Sequence[Request], settings: Settings, oracle: Tensor | tuple[Tensor, Tensor] | None = None
+    ) -> list[Piece]:
+        """Compose a batch of pieces, see `Composer.compose`."""
+        if not requests:
+            return []
+        understood = self.understand(requests)
+        number = self.means.best_of
+        candidates = [_candidate(request, index) for request in requests for index in range(number)]
+        bias = self.bias([parts for parts in understood for _ in range(number)])
+        made = self.composer.compose(candidates, settings, oracle, bias=bias)
+        chosen = []
+        for index, (request, parts) in enumerate(zip(requests, understood, strict=True)):
+            best = self._best(made[index * number : (index + 1) * number], parts)
+            chosen.append(_finished(best, request, parts))
+        return chosen
+
+    def understand(self, requests: Sequence[Request]) -> list[list[Part]]:
+        """What each request asks for, by section."""
+        spans = [
+            [(section.first - 1, section.last, section.text) for section in request.sections]
+            or [(0, None, request.text)]
+            for request in requests
+        ]
+        texts = [text for request in spans for _, _, text in request]
+        readings = iter(self.probe.read(texts).tolist())
+        return [[_part(first, last, text, next(readings)) for first, last, text in request] for request in spans]
+
+    def bias(self, songs: Sequence[Sequence[Part]]) -> Tensor:
+        """What to add to the logits, (songs, bars, vocabulary); the last bar's holds for all after it."""
+        bars = max(parts[-1].first for parts in songs) + 1
+        rows = {id(part): self._row(part) for parts in songs for part in parts}
+        return torch.stack([torch.stack([rows[id(_at(parts, bar))] for bar in range(bars)]) for parts in songs])
+
+    def _row(self, part: Part) -> Tensor:
+        vocabulary = self.composer.vocabulary
+        # A tempo in numbers and a key are no matter of degree.
+        profile = {axis: value for axis, value in part.profile.items() if axis != "tempo" or part.exact.tempo is None}
+        bias = tilt(vocabulary, profile, self.means.strength, part.required)
+        if part.exact.tempo is not None:
+            bias[vocabulary.ids([f"t-{int(tempo_code(part.exact.tempo))}"])] += _MUST
+        for program in exact.SIX - part.programs:
+            bias[_instrument(vocabulary, program)] -= _MUST
+        return bias
+
+    def _best(self, candidates: Sequence[Piece], parts: Sequence[Part]) -> Piece:
+        if len(candidates) == 1 or self.levels is None:
+            return candidates[0]
+        return min(candidates, key=lambda piece: self._distance(piece, parts))
+
+    def _distance(self, piece: Piece, parts: Sequence[Part]) -> float:
+        song = Song(piece.midi)
+        bars = len(remi.bars(piece.tokens))
+        total = 0.0
+        for part in parts:
+            last = min(part.last or bars, bars)
+            total += self._missed(measure(song, part.first, last), part) * (last - part.first) / bars
+        return total
+
+    def _missed(self, attributes: Attributes, part: Part) -> float:
+        """How far a passage falls short of what is asked, 0 if it does not."""
+        positions = {} if self.levels is None else self.levels.positions(attributes)
+        missed = sum(
+            abs(value) * shortfall(value, positions.get(axis)) for axis, value in part.profile.items() if axis in AXES
+        )
+        if part.exact.key is not None and not _same_mode(attributes.get("key"), part.exact.key):
+            missed += _WRONG_MODE
+        playing = attributes.get("instruments")
+        if part.exact.only and isinstance(playing, list):
+            missed += _WRONG_INSTRUMENTS * (1 - f1(part.exact.playing, playing))
+        return missed
+
+
+def shortfall(asked: float, position: float | None) -> float:
+    """How far a position in [-1, 1] falls short of what is asked, squared, 1 from the far end on.
+
+    More than asked is no fault, since a reading of 0.3 says how sure it is rather than how much is wanted.
+    """
+    target = max(abs(asked), _LEAST_TARGET)
+    reached = -1.0 if position is None else position * (1 if asked > 0 else -1)
+    return (max(0.0, target - reached) / (1 + target)) ** 2
+
+
+def f1(wanted: Sequence[int] | frozenset[int], found: Sequence[int]) -> float:
+    """Harmonic mean of precision and recall of a set of instruments."""
+    common = len(set(wanted) & set(found))
+    return 2 * common / (len(set(wanted)) + len(set(found))) if common else 0.0
+
+
+def levels_of(model: str | Path) -> Levels | None:
+    """The levels beside a model, if there are any."""
+    path = Path(model) / LEVELS
+    return Levels.load(path) if path.is_file() else None
+
+
+def shift_to(key: str, found: Value | None, register: float = 0.0) -> int:
+    """Semitones that bring a piece whose key is `found` to the tonic of `key`; 0 if it has none.
+
+    A piece in the other mode goes to the relative key, whose scale is the same. The way is the shortest, or upwards or
+    downwards if the register is asked to be high or low.
+    """
+    if not isinstance(found, str):
+        return 0
+    wanted, mode = key.split()
+    tonic, own = found.split()
+    relative = 0 if own == mode else 3 if mode == "major" else -3
+    up = (PITCH_NAMES.index(wanted) - PITCH_NAMES.index(tonic) - relative) % 12
+    if abs(register) >= SILENCE:
+        return up if register > 0 or up == 0 else up - 12
+    return up if up <= 6 else up - 12
+
+
+def _candidate(request: Request, index: int) -> Request:
+    """The request under another seed; the first candidate is the piece that composing without choosing gives."""
+    return request if index == 0 else replace(request, seed=seed_of(request.seed, "candidate", index))
+
+
+def _part(first: int, last: int | None, text: str, values: Sequence[float]) -> Part:
+    asked = exact.read(text)
+    profile = {axis: value for axis, value in zip(AXES, values, strict=True) if abs(value) >= SILENCE}
+    if asked.key is not None:
+        profile["mode"] = 1.0 if asked.key.endswith("major") else -1.0
+    if "drums" not in profile and DRUMS in asked.playing:
+        profile["drums"] = _DRUMS_FROM
+    return Part(first, last, profile, asked)
+
+
+def _at(parts: Sequence[Part], bar: int) -> Part:
+    return next((part for part in parts if part.last is None or bar < part.last), parts[-1])
+
+
+def _instrument(vocabulary: Vocabulary, program: int) -> list[int]:
+    token = f"i-{program}"
+    return vocabulary.ids([token]) if token in vocabulary else []
+
+
+def _same_mode(found: Value | None, key: str) -> bool:
+    return isinstance(found, str) and found.split()[1] == key.split()[1]
+
+
+def _finished(piece: Piece, request: Request, parts: Sequence[Part]) -> Piece:
+    """The chosen candidate in the asked key, under the request's own seed, with what was understood."""
+    key = next((part.exact.key for part in parts if part.exact.key), None)
+    midi, shift = piece.midi, 0
+    if key is not None:
+        shift = shift_to(key, measure(piece.midi).get("key"), parts[0].profile.get("register", 0.0))
+        midi = remi.decode(remi.transpose(piece.tokens, request.transposition + shift))
+    understood = [_as_row(part) for part in parts]
+    about: dict[str, Any] = {"understood": understood, "candidate_seed": piece.request.seed, "moved_to_key": shift}
+    return replace(piece, request=request, midi=midi, about=about)
+
+
+def _as_row(part: Part) -> dict[str, Any]:
+    """A part for the manifest."""
+    asked = {name: value for name, value in asdict(part.exact).items() if name in ("tempo", "key")}
+    profile = {axis: round(value, 3) for axis, value in part.profile.items()}
+    return {"first": part.first, "last": part.last, "profile": profile, **asked, "programs": sorted(part.programs)}
