@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 from miditoolkit import MidiFile
 
@@ -26,6 +26,8 @@ from fairseq_meloformer.music.six_tracks import BASS, GUITAR, LEAD, PIANO, STRIN
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.prompts import Prompt, Request, from_texts, read_prompts
 from fairseq_meloformer.timeline import bar_range
+
+_S = TypeVar("_S", Settings, Sampling)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,8 +177,7 @@ def _check(args: argparse.Namespace) -> None:
         (bool(args.original) == bool(args.regenerate), "--from MIDI and --regenerate BARS go together: give both"),
         (
             not args.regenerate or not (args.bars or args.transpose or args.plan_from),
-            "--regenerate keeps the piece's length and key, and plans its new bars from the text: leave out --bars, "
-            "--transpose and --plan-from",
+            "--regenerate keeps length and key and plans from the text: no --bars, --transpose or --plan-from",
         ),
     )
     if problems := [text for holds, text in checks if not holds]:
@@ -213,9 +214,21 @@ def _anew(passage: Passage | None, original: Original | None) -> dict[str, Any]:
 
 
 def as_made(settings: Settings, original: Original) -> Settings:
-    """Settings whose values are the original piece's where they are the defaults."""
-    made = {} if original.row is None else original.row["settings"]
-    return _filled(settings, Settings(), {**made, "sampling": _filled(settings.sampling, Sampling(), made["sampling"])}) if made else settings
+    """Settings whose values are the original piece's wherever they are the defaults."""
+    if original.row is None:
+        return settings
+    made = dict(original.row.get("settings", {}))
+    sampling = _filled(settings.sampling, Sampling(), made.pop("sampling", {}))
+    return _filled(dataclasses.replace(settings, sampling=sampling), Settings(), made)
+
+
+def _filled(given: _S, default: _S, made: dict[str, Any]) -> _S:
+    changes = {
+        field.name: tuple(made[field.name]) if isinstance(made[field.name], list) else made[field.name]
+        for field in dataclasses.fields(given)
+        if field.name in made and getattr(given, field.name) == getattr(default, field.name)
+    }
+    return dataclasses.replace(given, **changes)
 
 
 def _six_tracks(song: MidiFile) -> MidiFile:

@@ -105,7 +105,9 @@ class Composer:
         songs = self._generate(requests, settings, self._bars(requests, plan), plan, bias=bias)
         return [self._piece(request, song) for request, song in zip(requests, songs, strict=True)]
 
-    def recompose(self, requests: Sequence[Request], settings: Settings, passage: Passage) -> list[Piece]:
+    def recompose(
+        self, requests: Sequence[Request], settings: Settings, passage: Passage, *, bias: Tensor | None = None
+    ) -> list[Piece]:
         """Compose some bars of a piece anew, once for each request; every other note stays where it is.
 
         The bars before are the prompt. The plan has the summaries of all bars that stay, so that in scope "plan" the
@@ -116,6 +118,7 @@ class Composer:
                 that bars in the middle do not sound like a beginning.
             settings: how.
             passage: the bars.
+            bias: see `compose`.
 
         Raises:
             InputError: a timeline of another length than the piece.
@@ -129,9 +132,7 @@ class Composer:
             )
         wanted = [replace(request, bars=passage.total) for request in requests]
         plan = self._held(wanted, settings, passage) if settings.injected else None
-        songs = self._generate(
-            wanted, settings, [passage.written] * len(wanted), plan, prompt=self.vocabulary.ids(passage.before)
-        )
+        songs = self._generate(wanted, settings, [passage.written] * len(wanted), plan, bias=bias, passage=passage)
         pieces = []
         for request, song in zip(requests, songs, strict=True):
             tokens = self.vocabulary.tokens(song)
@@ -186,14 +187,17 @@ class Composer:
         settings: Settings,
         bars: list[int],
         plan: tuple[Tensor, Tensor] | None,
-        prompt: Sequence[int] = (),
         bias: Tensor | None = None,
+        passage: Passage | None = None,
     ) -> list[list[int]]:
+        prompt = [] if passage is None else self.vocabulary.ids(passage.before)
         prompts = [list(prompt) for _ in requests]
         grammar = Grammar(self.vocabulary, empty_bars=self._has_empty_bar(prompt), steady_tempo=settings.steady_tempo)
         device = self.model.layer_norm.weight.device
         most = [settings.bar_tokens] * len(requests)
         beginnings = [{section.first - 1 for section in request.sections} for request in requests]
+        if passage is not None and passage.new_tempo:
+            beginnings = [{*bars, passage.first - 1 - passage.begin} for bars in beginnings]
         grammar.start(prompts, device, limits=Limits(bars=bars, bar_tokens=most, tempo_changes=beginnings))
         bias = None if bias is None else bias.to(device)
         seeds = [request.seed for request in requests]

@@ -1,21 +1,82 @@
 """Composing some bars of an existing piece anew, and leaving every other note where it was."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from miditoolkit import Instrument, MidiFile, Note, TempoChange
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.music import midi as midi_files
 from fairseq_meloformer.music import remi
 from fairseq_meloformer.music.metre import POSITIONS, to_positions
+from fairseq_meloformer.prompts import Prompt
+from fairseq_meloformer.timeline import Section
+
+if TYPE_CHECKING:
+    from fairseq_meloformer.injection.composer import Composer, Piece, Settings
+    from fairseq_meloformer.injection.full_system import FullSystem
+    from fairseq_meloformer.prompts import Request
 
 _BAR = 4 * POSITIONS  # positions of a bar of 4/4
 _DEFAULT_QPM = 120.0
+
+
+@dataclass(frozen=True)
+class Original:
+    """A piece to start from.
+
+    Attributes:
+        path: its MIDI file.
+        row: its line of the manifest beside it; none if it was made elsewhere.
+    """
+
+    path: Path
+    row: Mapping[str, Any] | None
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Original":
+        """Find a MIDI file, or a piece by its name (`DIR/storm-0`), and what the manifest of its folder says of it.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        path = Path(path)
+        if not path.is_file() and path.with_name(f"{path.name}.mid").is_file():
+            path = path.with_name(f"{path.name}.mid")
+        if not path.is_file():
+            raise InputError(
+                f"a piece to start from must be a MIDI file or a piece's name in its folder; no file {path}"
+            )
+        manifest = path.parent / "manifest.jsonl"
+        rows = read_jsonl(manifest) if manifest.is_file() else iter(())
+        return cls(path, next((row for row in rows if row.get("files", {}).get("midi") == path.name), None))
+
+    @property
+    def shift(self) -> int | None:
+        """Semitones from the piece to the key it was composed in, if that is known."""
+        if self.row is None:
+            return None
+        return -int(self.row.get("transposition", 0)) - int(self.row.get("full_system", {}).get("moved_to_key", 0))
+
+    def prompt(self, name: str) -> Prompt:
+        """What the piece was composed to.
+
+        Raises:
+            InputError: no manifest says it.
+        """
+        if self.row is None:
+            raise InputError(
+                f"no manifest beside {self.path} says what the piece was composed to: give a text for the new bars"
+            )
+        sections = tuple(Section(**section) for section in self.row.get("sections", ()))
+        return Prompt(name, str(self.row["prompt"]), about=self.row.get("about", {}), sections=sections)
 
 
 @dataclass(frozen=True)
@@ -28,6 +89,7 @@ class Passage:
         shift: semitones by which the piece is moved so that it is in the model's key.
         bars: tokens of the piece's bars in the model's key; of none before the first note.
         lead: bars before the first note.
+        new_tempo: whether the tempo may change where the new bars begin.
     """
 
     song: MidiFile
@@ -36,9 +98,12 @@ class Passage:
     shift: int
     bars: tuple[tuple[str, ...], ...]
     lead: int
+    new_tempo: bool = False
 
     @classmethod
-    def of(cls, song: MidiFile, first: int, last: int, shift: int | None = None) -> "Passage":
+    def of(
+        cls, song: MidiFile, first: int, last: int, shift: int | None = None, *, new_tempo: bool = False
+    ) -> "Passage":
         """Bars first..last of a song.
 
         Args:
@@ -46,6 +111,7 @@ class Passage:
             first: first bar, counted from 1.
             last: last bar.
             shift: semitones to the model's key if they are known; else the song is moved to C major or A minor.
+            new_tempo: whether the tempo may change where the new bars begin.
 
         Raises:
             InputError: there are no such bars, or a song that has no notes or is not in 4/4.
@@ -59,7 +125,7 @@ class Passage:
                 f"bars to compose anew must be in 1..{total} (the piece's), from a first one to a last one, "
                 f"received {first}-{last}"
             )
-        return cls(song, first, last, shift, bars, total - len(bars))
+        return cls(song, first, last, shift, bars, total - len(bars), new_tempo)
 
     @property
     def total(self) -> int:
@@ -149,6 +215,27 @@ class Passage:
             returning = next((change.tempo for change in reversed(own) if change.time <= end), _DEFAULT_QPM)
             kept.append(TempoChange(returning, end))
         return sorted([*kept, *new], key=lambda change: change.time)
+
+
+@dataclass(frozen=True)
+class Recomposer:
+    """What composes the same bars of a piece to any number of requests, in the place of a composer.
+
+    Attributes:
+        composer: what composes.
+        passage: the bars.
+        full: if given, the new bars get its tilt, exact tempo and instruments; neither another key nor a choice among
+            candidates, which are matters of a whole piece.
+    """
+
+    composer: "Composer"
+    passage: Passage
+    full: "FullSystem | None" = None
+
+    def compose(self, requests: "Sequence[Request]", settings: "Settings", _oracle: object = None) -> "list[Piece]":
+        """Compose the bars once for each request."""
+        bias = None if self.full is None or not requests else self.full.bias(self.full.understand(requests))
+        return self.composer.recompose(requests, settings, self.passage, bias=bias)
 
 
 def _track_like(song: MidiFile, part: Instrument) -> Instrument:

@@ -17,7 +17,7 @@ from fairseq_meloformer.timeline import read_timeline
 
 TIMELINE = "1-3: calm | 4-4: rain | 5-6: storm"
 SECTIONS = read_timeline(TIMELINE)
-SETTINGS = Settings(scope="plan", nfe=2, bar_tokens=40)
+SETTINGS = Settings(scope="plan", nfe=2, bar_tokens=12)
 
 
 def timeline(seed=1, text=TIMELINE):
