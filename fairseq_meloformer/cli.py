@@ -29,6 +29,7 @@ COMMANDS = {
     "prepare": Command("music.prepare", "turn a folder of MIDI files into training data"),
     "caption": Command("music.sources.command", "describe MIDI files, or import descriptions from elsewhere"),
     "understand": Command("bridge.understand", "show what a description is taken to ask for"),
+    "evaluate": Command("evaluation.command", "report how well pieces do what their prompts ask for"),
     "convert": Command("convert", "turn a fairseq checkpoint into safetensors"),
 }
 

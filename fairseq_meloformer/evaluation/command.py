@@ -1,0 +1,16 @@
+"""The command `meloformer evaluate REPORT`."""
+
+import argparse
+
+from fairseq_meloformer.evaluation import control
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A sub-command for each report."""
+    reports = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
+    control.add_arguments(reports.add_parser("control", help="how well pieces do what their prompts ask for"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the report that was asked for."""
+    return control.run(args)
