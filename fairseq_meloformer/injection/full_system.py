@@ -28,6 +28,7 @@ from fairseq_meloformer.music.notes import DRUMS
 from fairseq_meloformer.music.passage import Song
 from fairseq_meloformer.music.tonality import PITCH_NAMES
 from fairseq_meloformer.music.vocabulary import Vocabulary
+from fairseq_meloformer.pretrained import MUSEFORMER
 from fairseq_meloformer.prompts import Request, seed_of
 
 LEVELS: Final = "levels.json"
@@ -100,24 +101,15 @@ class FullSystem:
     Args:
         composer: makes the candidates.
         probe: reads prompts.
-        levels: of what the model writes without being asked for anything; needed for more than one candidate.
+        levels: of what the model writes without being asked for anything, or of its corpus.
         means: how far it goes.
-
-    Raises:
-        InputError: several candidates without levels.
     """
 
-    def __init__(self, composer: Composer, probe: Probe, levels: Levels | None, means: Means | None = None) -> None:
+    def __init__(self, composer: Composer, probe: Probe, levels: Levels, means: Means | None = None) -> None:
         self.composer = composer
         self.probe = probe
         self.levels = levels
         self.means = means or Means()
-        if levels is None and self.means.best_of > 1:
-            raise InputError(
-                f"choosing the best of {self.means.best_of} needs {LEVELS} beside the model, which says what counts as "
-                "fast or high: copy the one that `meloformer prepare` or `meloformer evaluate control` wrote, or use "
-                "--best-of 1"
-            )
         bridge = composer.bridge
         if bridge is not None and bridge.config.encoder_identity == probe.config.encoder_identity:
             probe.encoder = bridge.encoder  # one in memory is enough
@@ -168,7 +160,7 @@ class FullSystem:
         return bias
 
     def _best(self, candidates: Sequence[Piece], parts: Sequence[Part]) -> Piece:
-        if len(candidates) == 1 or self.levels is None:
+        if len(candidates) == 1:
             return candidates[0]
         return min(candidates, key=lambda piece: self._distance(piece, parts))
 
@@ -183,7 +175,7 @@ class FullSystem:
 
     def _missed(self, attributes: Attributes, part: Part) -> float:
         """How far a passage falls short of what is asked, 0 if it does not."""
-        positions = {} if self.levels is None else self.levels.positions(attributes)
+        positions = self.levels.positions(attributes)
         missed = sum(
             abs(value) * shortfall(value, positions.get(axis)) for axis, value in part.profile.items() if axis in AXES
         )
@@ -211,10 +203,10 @@ def f1(wanted: Sequence[int] | frozenset[int], found: Sequence[int]) -> float:
     return 2 * common / (len(set(wanted)) + len(set(found))) if common else 0.0
 
 
-def levels_of(model: str | Path) -> Levels | None:
-    """The levels beside a model, if there are any."""
+def levels_of(model: str | Path) -> Levels:
+    """The levels beside a model; if there are none, those of the embedded one, whose corpus is mostly Lakh."""
     path = Path(model) / LEVELS
-    return Levels.load(path) if path.is_file() else None
+    return Levels.load(path if path.is_file() else MUSEFORMER / LEVELS)
 
 
 def shift_to(key: str, found: Value | None, register: float = 0.0) -> int:

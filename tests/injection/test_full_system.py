@@ -9,7 +9,7 @@ from injection.models import bridge, museformer
 from fairseq_meloformer.bridge.probe import Probe, ProbeConfig
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.composer import Composer, Settings
-from fairseq_meloformer.injection.full_system import FullSystem, Means, f1, shift_to, shortfall
+from fairseq_meloformer.injection.full_system import FullSystem, Means, f1, levels_of, shift_to, shortfall
 from fairseq_meloformer.injection.tilt import tilt
 from fairseq_meloformer.music import remi, vocabulary
 from fairseq_meloformer.music.attributes import AXES, measure
@@ -156,8 +156,13 @@ def test_a_tilt_of_k_moves_a_normal_distribution_by_k_deviations():
     assert not bias[book.range("p").start : book.range("p").stop].any()
 
 
-def test_choosing_needs_levels(composer):
-    with pytest.raises(InputError, match=r"levels.json beside the model.*--best-of 1"):
-        FullSystem(composer, Reader(), None, Means(best_of=2))
-    with pytest.raises(InputError, match="at least 1 candidate"):
-        Means(best_of=0)
+def test_levels_are_the_models_or_else_the_embedded_ones(tmp_path):
+    assert set(levels_of(tmp_path / "checkpoint.pt").quantiles) == set(AXES)
+    LEVELS.save(tmp_path / "levels.json")
+    assert levels_of(tmp_path).quantiles == LEVELS.quantiles
+
+
+@pytest.mark.parametrize("wrong", [{"best_of": 0}, {"strength": -1.0}])
+def test_means_are_checked(wrong):
+    with pytest.raises(InputError, match="at least 1 candidate and a tilt of 0 to 10"):
+        Means(**wrong)
