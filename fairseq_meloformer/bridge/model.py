@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from fairseq_meloformer.bridge import encoders, sampler
 from fairseq_meloformer.bridge.asked import Asked
 from fairseq_meloformer.bridge.bars import stated
+from fairseq_meloformer.bridge.baselines import sampling
+from fairseq_meloformer.bridge.baselines.methods import DENOISING, WITH_END, Method
+from fairseq_meloformer.bridge.baselines.retrieval import Retrieval
+from fairseq_meloformer.bridge.baselines.vae import Latents
 from fairseq_meloformer.bridge.directions import SILENCE
 from fairseq_meloformer.bridge.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.bridge.network import BarsHead, Denoiser, Endpoint, NetworkConfig
@@ -24,8 +28,9 @@ from fairseq_meloformer.bridge.process import BridgeProcess
 from fairseq_meloformer.bridge.standardise import SummaryStandardiser, TextStandardiser
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
+from fairseq_meloformer.museformer.config import SCOPES, Scope
 
-EndpointKind = Literal["regressed", "variational", "learned"]
+EndpointKind = Literal["regressed", "variational", "learned", "none"]
 
 # Longer plans than a MuseFormer's positions were ever trained for are a slip of the pen.
 MOST_BARS = 1024
@@ -43,8 +48,11 @@ class BridgeConfig:
         network: sizes of the networks.
         process: the forward process and the prediction's form.
         endpoint: z_text regressed to the music end, a variational mean and variance with a small KL term, or learned
-            through the bridge's own loss alone.
+            through the bridge's own loss alone; "none" where the end is zero, or a method has no use for it.
         most_bars: the largest number of bars that can be inferred from a text.
+        method: the bridge, or what it is compared with (see `baselines`).
+        bank: pieces of which retrieval chooses; 0 for the other methods.
+        scope: where the plans are to be injected, if that is not for the MuseFormer to say.
         attributes: whether the networks are also told in numbers what is asked for (see `asked`).
         encoder: specification of the text encoder.
         encoder_identity: its hash; empty until it is known.
@@ -59,6 +67,9 @@ class BridgeConfig:
     process: BridgeProcess = field(default_factory=BridgeProcess)
     endpoint: EndpointKind = "regressed"
     most_bars: int = 128
+    method: Method = "bridge"
+    bank: int = 0
+    scope: Scope | None = None
     attributes: bool = False
     encoder: str = "e5-small"
     encoder_identity: str = ""
@@ -70,6 +81,15 @@ class BridgeConfig:
             raise InputError(f"layers, dim, text_dim and most_bars must be at least 1; received {self}")
         if self.endpoint not in get_args(EndpointKind):
             raise InputError(f"endpoint must be one of {', '.join(get_args(EndpointKind))}; received {self.endpoint!r}")
+        if self.method not in get_args(Method):
+            raise InputError(f"method must be one of {', '.join(get_args(Method))}; received {self.method!r}")
+        if (self.endpoint == "none") == (self.method in WITH_END):
+            raise InputError(
+                f"the methods {', '.join(sorted(WITH_END))} need a text end, the others must have endpoint none; "
+                f"received method {self.method} with endpoint {self.endpoint}"
+            )
+        if self.scope not in (None, *SCOPES):
+            raise InputError(f"scope must be one of {', '.join(SCOPES)}, or None; received {self.scope!r}")
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
@@ -90,9 +110,16 @@ class Bridge(nn.Module):
         self.summaries = SummaryStandardiser(config.layers, config.dim, config.components)
         self.text = TextStandardiser(config.text_dim)
         channels = self.summaries.channels
-        self.denoiser = Denoiser(config.network, channels, config.text_dim)
-        variational = config.endpoint == "variational"
-        self.endpoint = Endpoint(config.network, channels, config.text_dim, variational=variational)
+        if config.method in DENOISING or config.method == "vae":
+            self.denoiser = Denoiser(config.network, channels, config.text_dim)
+        self.endpoint = None
+        if config.endpoint != "none":
+            variational = config.endpoint == "variational"
+            self.endpoint = Endpoint(config.network, channels, config.text_dim, variational=variational)
+        if config.method == "vae":
+            self.latents = Latents(channels, config.network.width)
+        if config.method == "retrieval":
+            self.retrieval = Retrieval(channels, config.text_dim, config.network.width, config.bank)
         self.bars_head = BarsHead(config.text_dim, config.network.width, config.most_bars)
         self.asked = Asked(config.text_dim) if config.attributes else None
         if encoder is not None:
@@ -152,9 +179,12 @@ class Bridge(nn.Module):
             )
         text = self.read(texts)
         counts = self.count_bars(texts, text, wanted, seeds)
-        channels, mask = sampler.sample(
-            self, text, counts, seeds, guidance_scale=guidance_scale, nfe=nfe, method=method
-        )
+        if self.config.method in DENOISING:
+            channels, mask = sampler.sample(
+                self, text, counts, seeds, guidance_scale=guidance_scale, nfe=nfe, method=method
+            )
+        else:
+            channels, mask = sampling.sample(self, text, counts, seeds, guidance_scale)
         with torch.no_grad():
             return self.summaries.denormalise(channels) * mask[..., None, None], mask
 
@@ -194,6 +224,9 @@ class Bridge(nn.Module):
 
     def ends(self, text: TextStates, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of z_text, (batch, bars, channels) each, for standardised text."""
+        if self.endpoint is None:
+            nothing = text.pooled.new_zeros(*mask.shape, self.summaries.channels)
+            return nothing, nothing
         output = self.endpoint(text, mask)
         if self.config.endpoint != "variational":
             return output, torch.zeros_like(output)

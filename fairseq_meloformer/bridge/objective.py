@@ -24,17 +24,19 @@ class Weights:
         endpoint: squared error of a regressed text end.
         kl: divergence of a variational text end from a standard normal one, per channel.
         bars: cross-entropy of the number of bars.
+        latents: divergence of an autoencoder's latents, per channel of a bar.
         text_dropout: share of items whose text is replaced by the null text, for classifier-free guidance.
     """
 
     endpoint: float = 1.0
     kl: float = 1e-3
     bars: float = 0.1
+    latents: float = 0.1
     text_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse negative weights and shares beyond one."""
-        if min(self.endpoint, self.kl, self.bars) < 0 or not 0 <= self.text_dropout < 1:
+        if min(self.endpoint, self.kl, self.bars, self.latents) < 0 or not 0 <= self.text_dropout < 1:
             raise InputError(f"weights must be at least 0 and text_dropout in [0, 1); received {self}")
 
 
@@ -82,10 +84,7 @@ def loss(bridge: Bridge, batch: Batch, weights: Weights) -> Loss:
     The networks run in whatever precision the caller's autocast says, all else in float32.
     """
     process = bridge.config.process
-    mask = torch.arange(batch.summaries.shape[1], device=batch.bars.device) < batch.bars[:, None]
-    with torch.autocast(batch.summaries.device.type, enabled=False):
-        z_music = bridge.summaries.normalise(batch.summaries.float()) * mask[..., None]
-    text = bridge.told(batch.text, None if batch.attributes is None else withheld(batch.attributes, batch.seeds))
+    text, z_music, mask = prepared(bridge, batch)
     t, heard, noise, end_noise = _draw(batch, z_music, weights.text_dropout)
 
     mean, std = (end.float() for end in bridge.ends(text, mask))
@@ -98,20 +97,33 @@ def loss(bridge: Bridge, batch: Batch, weights: Weights) -> Loss:
 
     error = output - process.target(z_music, noise, t)
     parts = {
-        "bridge": _over_bars(error.square().mean(-1), mask),
-        "endpoint": _over_bars((mean - z_music).square().mean(-1), mask),
-        "kl": _over_bars(_kl(mean, std), mask) if bridge.config.endpoint == "variational" else torch.zeros_like(t),
-        "bars": F.cross_entropy(
-            bridge.bars_head(text.pooled), batch.bars.clamp(max=bridge.config.most_bars) - 1, reduction="none"
-        ),
+        "bridge": over_bars(error.square().mean(-1), mask),
+        "endpoint": over_bars((mean - z_music).square().mean(-1), mask),
+        "kl": over_bars(_kl(mean, std), mask) if bridge.config.endpoint == "variational" else torch.zeros_like(t),
+        "bars": bars_error(bridge, text, batch.bars),
     }
     regressed = weights.endpoint * (bridge.config.endpoint == "regressed")
     total = parts["bridge"] + regressed * parts["endpoint"] + weights.kl * parts["kl"] + weights.bars * parts["bars"]
     with torch.no_grad():
-        layers = _layer_errors(bridge, process.music(output, u_t, t) - z_music, mask)
+        layers = layer_errors(bridge, process.music(output, u_t, t) - z_music, mask)
         logged = {name: part.detach().sum() for name, part in parts.items()}
         logged |= _quarters(parts["bridge"].detach(), t) | layers
     return Loss(total.sum(), len(t), logged)
+
+
+def prepared(bridge: Bridge, batch: Batch) -> tuple[TextStates, Tensor, Tensor]:
+    """What the networks are told, z_music (batch, bars, channels), zero in padding, and the mask (batch, bars)."""
+    mask = torch.arange(batch.summaries.shape[1], device=batch.bars.device) < batch.bars[:, None]
+    with torch.autocast(batch.summaries.device.type, enabled=False):
+        z_music = bridge.summaries.normalise(batch.summaries.float()) * mask[..., None]
+    text = bridge.told(batch.text, None if batch.attributes is None else withheld(batch.attributes, batch.seeds))
+    return text, z_music, mask
+
+
+def bars_error(bridge: Bridge, text: TextStates, bars: Tensor) -> Tensor:
+    """Cross-entropy of the number of bars (batch,)."""
+    wanted = bars.clamp(max=bridge.config.most_bars) - 1
+    return F.cross_entropy(bridge.bars_head(text.pooled), wanted, reduction="none")
 
 
 def _draw(batch: Batch, z_music: Tensor, text_dropout: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -126,7 +138,7 @@ def _draw(batch: Batch, z_music: Tensor, text_dropout: float) -> tuple[Tensor, T
     return time, coin >= text_dropout, noise, end_noise
 
 
-def _over_bars(values: Tensor, mask: Tensor) -> Tensor:
+def over_bars(values: Tensor, mask: Tensor) -> Tensor:
     """Mean (batch,) of (batch, bars) over the bars of each song."""
     return (values * mask).sum(1) / mask.sum(1)
 
@@ -145,6 +157,7 @@ def _quarters(losses: Tensor, t: Tensor) -> dict[str, Tensor]:
     return parts
 
 
-def _layer_errors(bridge: Bridge, error: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def layer_errors(bridge: Bridge, error: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Squared error of standardised summaries by layer, summed over songs, for one of channels."""
     per_layer = bridge.summaries.spread(error).square().mean(-1)
-    return {f"layer_{layer}": _over_bars(per_layer[..., layer], mask).sum() for layer in range(bridge.config.layers)}
+    return {f"layer_{layer}": over_bars(per_layer[..., layer], mask).sum() for layer in range(bridge.config.layers)}

@@ -47,7 +47,7 @@ def sample(
     if method not in get_args(Method):
         raise InputError(f"method must be one of {', '.join(get_args(Method))}; received {method!r}")
     process, device = bridge.config.process, bridge.device
-    noise = _Noise(bars, seeds, bridge.summaries.channels, device)
+    noise = Noise(bars, seeds, bridge.summaries.channels, device)
     mask = torch.arange(max(bars), device=device) < torch.tensor(bars, device=device)[:, None]
     mean, std = bridge.ends(text, mask)
     z_text = mean + std * noise.draw()
@@ -98,7 +98,7 @@ def _rescale(guided: Tensor, conditional: Tensor, mask: Tensor) -> Tensor:
     return guided * (1 - _RESCALE + _RESCALE * lengths[1] / lengths[0].clamp(min=1e-6))
 
 
-class _Noise:
+class Noise:
     """Standard normal noise, from one stream per item, drawn on the CPU so that every device gives the same plan."""
 
     def __init__(self, bars: Sequence[int], seeds: Sequence[int], channels: int, device: torch.device) -> None:

@@ -9,8 +9,10 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor
 
+from fairseq_meloformer.bridge.baselines.objective import loss
 from fairseq_meloformer.bridge.embeddings import TextStates
-from fairseq_meloformer.bridge.objective import QUARTERS, Batch, Weights, loss
+from fairseq_meloformer.bridge.objective import QUARTERS, Batch, Weights
+from fairseq_meloformer.injection import prefix_training
 from fairseq_meloformer.plugin.bridge_model import SummaryBridgeModel
 from fairseq_meloformer.plugin.options import option
 
@@ -25,6 +27,7 @@ class BridgeCriterionConfig(FairseqDataclass):
     endpoint_weight: float = option(_DEFAULT.endpoint, "of the squared error of a regressed text end")
     kl_weight: float = option(_DEFAULT.kl, "of the divergence of a variational text end")
     bars_weight: float = option(_DEFAULT.bars, "of the cross-entropy of the number of bars")
+    latent_weight: float = option(_DEFAULT.latents, "of the divergence of an autoencoder's latents")
     text_dropout: float = option(_DEFAULT.text_dropout, "share of songs whose text is withheld, for guidance")
 
 
@@ -38,10 +41,11 @@ class BridgeCriterion(FairseqCriterion):
         endpoint_weight: float,
         kl_weight: float,
         bars_weight: float,
+        latent_weight: float,
         text_dropout: float,
     ) -> None:
         super().__init__(task)
-        self._weights = Weights(endpoint_weight, kl_weight, bars_weight, text_dropout)
+        self._weights = Weights(endpoint_weight, kl_weight, bars_weight, latent_weight, text_dropout)
 
     def forward(
         self,
@@ -53,7 +57,12 @@ class BridgeCriterion(FairseqCriterion):
         given = sample["net_input"]
         text = TextStates(given["states"], given["mask"], given["pooled"])
         batch = Batch(given["summaries"], given["bars"], text, given["seeds"], given["attributes"])
-        result = loss(model.bridge if model.training else model.ema.average, batch, self._weights)
+        bridge = model.bridge if model.training else model.ema.average
+        if bridge.config.method == "prefix":
+            museformer = self.task.museformer.to(bridge.device)
+            result = prefix_training.loss(bridge, museformer, batch, given["songs"], self._weights)
+        else:
+            result = loss(bridge, batch, self._weights)
         logs = {"loss": result.total.detach(), "songs": result.songs, "sample_size": result.songs, **result.parts}
         return result.total, result.songs, {**logs, "ntokens": sample["ntokens"], "nsentences": sample["nsentences"]}
 
@@ -65,12 +74,12 @@ class BridgeCriterion(FairseqCriterion):
             for name, value in logs.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
         songs = totals["songs"]
-        layers = [name for name in totals if name.startswith("layer_")]
-        for name in ("loss", "bridge", "endpoint", "kl", "bars", *layers):
+        counts = {"songs", "sample_size", "ntokens", "nsentences"}
+        for name in (name for name in totals if name not in counts and not name.startswith("quarter_")):
             metrics.log_scalar(name, totals[name] / songs, songs, round=4)
         for quarter in range(QUARTERS):
             name = f"quarter_{quarter}"
-            if count := totals[f"{name}_songs"]:
+            if count := totals.get(f"{name}_songs", 0):
                 metrics.log_scalar(name, totals[name] / count, count, round=4)
 
     @staticmethod

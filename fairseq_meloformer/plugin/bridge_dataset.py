@@ -13,6 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 from fairseq_meloformer.bridge.embeddings import TextEncoder
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.music.tokens import TokenFile
+from fairseq_meloformer.music.vocabulary import PAD
 from fairseq_meloformer.summaries.store import Subset
 
 
@@ -27,13 +29,17 @@ class BridgeDataset(FairseqDataset):
         encoder: of the texts; a cache in front of it.
         seed: of all that is drawn.
         vary: another text and noise in every epoch, for training; else always the first text.
+        tokens: of the same songs, for soft prompts.
     """
 
-    def __init__(self, songs: Subset, encoder: TextEncoder, *, seed: int, vary: bool) -> None:
+    def __init__(
+        self, songs: Subset, encoder: TextEncoder, *, seed: int, vary: bool, tokens: TokenFile | None = None
+    ) -> None:
         self._songs = songs
         self._encoder = encoder
         self._seed = seed
         self._vary = vary
+        self._tokens = tokens
         self._epoch = 1
         self.sizes: npt.NDArray[np.int64] = np.asarray(songs.bars, dtype=np.int64)
         self._texts = [
@@ -65,14 +71,23 @@ class BridgeDataset(FairseqDataset):
         item = self._songs[int(index)]
         places = item.metadata.get("positions", {})
         attributes = torch.tensor([places.get(axis, torch.nan) for axis in AXES])
-        return {"id": index, "summaries": item.summaries.float(), "text": text, "attributes": attributes, "seed": seed}
+        sample = {"id": index, "summaries": item.summaries.float(), "text": text, "seed": seed}
+        if self._tokens is not None:
+            sample["song"] = torch.tensor(self._tokens[item.id])
+        return {**sample, "attributes": attributes}
 
     def collater(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """A batch: summaries (batch, bars, layers, dim), bars (batch,), text, attributes (batch, axes), seeds."""
+        """A batch: summaries (batch, bars, layers, dim), bars (batch,), text, attributes (batch, axes), seeds.
+
+        With tokens also songs (batch, length), padded with PAD.
+        """
         if not samples:
             return {}
         states, mask, pooled = self._encoder.encode([sample["text"] for sample in samples])
         bars = torch.tensor([len(sample["summaries"]) for sample in samples])
+        songs = {}
+        if self._tokens is not None:
+            songs["songs"] = pad_sequence([sample["song"] for sample in samples], batch_first=True, padding_value=PAD)
         return {
             "id": torch.tensor([sample["id"] for sample in samples]),
             "nsentences": len(samples),
@@ -85,6 +100,7 @@ class BridgeDataset(FairseqDataset):
                 "pooled": pooled,
                 "attributes": torch.stack([sample["attributes"] for sample in samples]),
                 "seeds": [sample["seed"] for sample in samples],
+                **songs,
             },
         }
 

@@ -4,17 +4,22 @@ import argparse
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 
+from fairseq_meloformer.bridge.baselines.methods import SETTINGS, Method
 from fairseq_meloformer.bridge.checkpoints import STATE
 from fairseq_meloformer.bridge.ema import Ema
 from fairseq_meloformer.bridge.model import Bridge, BridgeConfig, EndpointKind
 from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
 from fairseq_meloformer.bridge.process import BridgeProcess, Prediction, Schedule
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.plugin.options import option
+
+if TYPE_CHECKING:
+    from fairseq_meloformer.museformer.config import Scope
 
 MODEL = "summary_bridge"
 _NETWORK = NetworkConfig()
@@ -25,6 +30,7 @@ _PROCESS = BridgeProcess()
 class BridgeModelConfig(FairseqDataclass):
     """Options of the model; see `NetworkConfig`, `BridgeProcess` and `BridgeConfig` of the core."""
 
+    method: str = option("bridge", f"what makes plans: {', '.join(SETTINGS)}")
     width: int = option(_NETWORK.width, "width of the states of a bar")
     depth: int = option(_NETWORK.depth, "blocks of the denoiser")
     heads: int = option(_NETWORK.heads, "attention heads")
@@ -36,9 +42,11 @@ class BridgeModelConfig(FairseqDataclass):
     endpoint_noise: float = option(_PROCESS.endpoint_noise, "standard deviation of the text end")
     schedule: str = option(_PROCESS.schedule, "clock of the process: linear or i2sb")
     prediction: str = option(_PROCESS.prediction, "what the network predicts: x0, v or epsilon")
-    endpoint: str = option("regressed", "how the text end is learned: regressed, variational or learned")
+    endpoint: str = option("regressed", "how the text end is learned: regressed, variational, learned or none")
     most_bars: int = option(128, "largest number of bars that can be inferred from a text")
     attributes: bool = option(False, "tell the networks in numbers too what is asked for")
+    bank: int = option(1024, "pieces of real music that retrieval chooses of")
+    plan_scope: Optional[str] = option(None, "where plans are to be injected; the MuseFormer's own if not given")
     average_decay: float = option(0.999, "decay of the average of the weights")  # fairseq has an --ema-decay
 
 
@@ -69,6 +77,9 @@ class SummaryBridgeModel(BaseFairseqModel):
             process=process,
             endpoint=cast("EndpointKind", cfg.endpoint),
             most_bars=cfg.most_bars,
+            method=cast("Method", cfg.method),
+            bank=cfg.bank if cfg.method == "retrieval" else 0,
+            scope=cast("Optional[Scope]", cfg.plan_scope),
             attributes=cfg.attributes,
         )
         bridge = Bridge(config)
@@ -88,7 +99,13 @@ class SummaryBridgeModel(BaseFairseqModel):
 
 def _architecture(size: str) -> None:
     def fill(args: argparse.Namespace) -> None:
-        for name, value in dataclasses.asdict(SIZES[size]).items():
+        sizes = SIZES[size]
+        method = getattr(args, "method", "bridge")
+        if method not in SETTINGS:
+            raise InputError(f"--method must be one of {', '.join(SETTINGS)}; received {method!r}")
+        if method in ("regression", "prefix"):  # all they have is the text end: as deep as the others' denoiser
+            sizes = dataclasses.replace(sizes, endpoint_depth=sizes.depth)
+        for name, value in {**dataclasses.asdict(sizes), **SETTINGS[method]}.items():
             setattr(args, name, getattr(args, name, value))
 
     register_model_architecture(MODEL, f"{MODEL}_{size}")(fill)

@@ -14,10 +14,13 @@ from fairseq_meloformer.bridge import encoders
 from fairseq_meloformer.bridge.embeddings import EmbeddingCache
 from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection.composer import vocabulary_of
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.music.tokens import TokenFile
 from fairseq_meloformer.plugin.bridge_dataset import BridgeDataset
 from fairseq_meloformer.plugin.bridge_model import MODEL, SummaryBridgeModel
 from fairseq_meloformer.plugin.composing import ComposingConfig, ComposingPart
-from fairseq_meloformer.summaries.extraction import STATISTICS
+from fairseq_meloformer.summaries.extraction import STATISTICS, fingerprint
 from fairseq_meloformer.summaries.statistics import Statistics, principal_components
 from fairseq_meloformer.summaries.store import SummaryStore
 
@@ -37,6 +40,12 @@ class SummaryBridgeConfig(ComposingConfig):
     text_cache: Optional[str] = field(
         default=None, metadata={"help": "folder for what the encoder made of texts; in the store if not given"}
     )
+    museformer: Optional[str] = field(
+        default=None, metadata={"help": "frozen MuseFormer through which --method prefix is trained"}
+    )
+    songs: Optional[str] = field(
+        default=None, metadata={"help": "folder of prepared music that the store was made of, for --method prefix"}
+    )
     seed: int = II("common.seed")
 
 
@@ -55,6 +64,23 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         cache = self.cfg.text_cache or Path(self.cfg.data) / "texts"
         return EmbeddingCache(encoders.load(self.cfg.text_encoder), cache)
 
+    @cached_property
+    def museformer(self) -> MuseFormer:
+        """The frozen MuseFormer; no part of what is trained.
+
+        Raises:
+            InputError: none is named, or not the one of the store.
+        """
+        if self.cfg.museformer is None or self.cfg.songs is None:
+            raise InputError(
+                "--method prefix is trained through the MuseFormer, on tokens: give --museformer, and --songs, the "
+                "folder of prepared music that the store was extracted from"
+            )
+        model = MuseFormer.from_pretrained(self.cfg.museformer).requires_grad_(requires_grad=False)
+        if fingerprint(model) != self.store.header.model_sha256:
+            raise InputError(f"{self.cfg.museformer} must be the MuseFormer that the store was extracted with")
+        return model
+
     def load_dataset(self, split: str, combine: bool = False, **_: Any) -> None:  # noqa: ANN401, ARG002
         """Load a subset of the store and read its texts, or load the prompts.
 
@@ -64,8 +90,9 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         if Path(self.cfg.data).is_file():
             self.datasets[split] = self.prompts(Path(self.cfg.data), self.cfg.seed)
             return
+        tokens = None if self.cfg.songs is None else TokenFile(self.cfg.songs, split, vocabulary_of(self.museformer))
         dataset = BridgeDataset(
-            self.store.subset(split), self.encoder, seed=self.cfg.seed, vary=split.startswith(TRAIN)
+            self.store.subset(split), self.encoder, seed=self.cfg.seed, vary=split.startswith(TRAIN), tokens=tokens
         )
         texts = dataset.texts()
         logger.info("%s: %d songs, %d texts", split, len(dataset.kept), len(texts))
@@ -112,6 +139,12 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
             items = (statistics.normalise(song.summaries.float()) for song in songs)
             components = principal_components(items, bridge.config.components)
         bridge.summaries.fit(statistics, components)
+        if bridge.config.method == "prefix":
+            _ = self.museformer  # what it lacks is said now, not in the first step
+        if bridge.config.method == "retrieval":
+            step = -(-len(songs) // bridge.config.bank)
+            chosen = range(0, len(songs), step)
+            bridge.retrieval.fill([bridge.summaries.normalise(songs[i].summaries.float()) for i in chosen])
         texts = BridgeDataset(songs, self.encoder, seed=0, vary=True).texts()
         bridge.text.fit(self.encoder.encode(texts[:: max(1, len(texts) // _SAMPLE)]))
 
