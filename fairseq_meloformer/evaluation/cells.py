@@ -128,7 +128,7 @@ class Chunk:
 def chunks(setup: Setup, cell: Cell, items: Sequence[Item], levels: Path | None = None) -> Iterator[Chunk]:
     """Cut a cell into chunks of at most `setup.batch` songs at once, candidates included."""
     together = max(1, setup.batch // (setup.best_of if cell.full else 1))
-    shaping = {"setup": setup.identity(), "cell": dataclasses.asdict(cell)}
+    shaping: Row = {"setup": setup.identity(), "cell": dataclasses.asdict(cell)}
     if cell.full and levels is not None:
         shaping["levels"] = sha256_file(levels)
     for first in range(0, len(items), together):

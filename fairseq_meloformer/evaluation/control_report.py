@@ -238,8 +238,9 @@ def _exact(pieces: Pieces, cell: Cell, items: Sequence[Item], exact: Mapping[str
 
 
 def _tokens_per_bar(pieces: Pieces) -> float:
-    tokens = sum(row["tokens"] for row in pieces.values())
-    return round(tokens / max(1.0, sum(row["attributes"]["bars"] for row in pieces.values())), 1)
+    tokens = sum(int(row["tokens"]) for row in pieces.values())
+    bars = sum(float(row["attributes"]["bars"]) for row in pieces.values())
+    return round(tokens / max(1.0, bars), 1)
 
 
 def write_markdown(found: dict[str, Any], path: Path) -> None:

@@ -104,8 +104,8 @@ class Bootstrap:
 
     def __init__(self, prompts: int, seed: int = 0) -> None:
         generator = np.random.default_rng(seed)
-        drawn = generator.multinomial(prompts, np.full(prompts, 1 / prompts), size=RESAMPLES) if prompts else []
-        self.weights = np.vstack([np.ones((1, prompts)), np.asarray(drawn, dtype=float).reshape(-1, prompts)])
+        drawn = generator.multinomial(prompts, np.full(prompts, 1 / prompts), size=RESAMPLES)
+        self.weights: Floats = np.vstack([np.ones((1, prompts)), drawn])
 
     def interval(self, values: Floats) -> Interval:
         """Value and 95 % interval of a statistic under `weights`."""

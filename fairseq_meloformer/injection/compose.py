@@ -152,7 +152,10 @@ def run(args: argparse.Namespace) -> int:
     maker = full or composer if passage is None else Recomposer(composer, passage, full)
     folder = PieceFolder(
         args.output,
-        {**made_with(settings, composer, args.plan_from, full.means if full else None), **_anew(passage, original)},
+        {
+            **made_with(settings, composer, args.plan_from, full.identity() if full else None),
+            **_anew(passage, original),
+        },
         picture=not args.no_picture,
         sound=not args.no_audio,
     )
@@ -258,12 +261,19 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def made_with(
-    settings: Settings, composer: Composer, oracle: str | None = None, means: Means | None = None
+    settings: Settings, composer: Composer, oracle: str | None = None, full: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What shapes pieces beside their request, for the manifest: settings, and hashes of models and oracle's file."""
+    """What shapes pieces beside their request, for the manifest: settings, and hashes of models and oracle's file.
+
+    Args:
+        settings: of the composer.
+        composer: whose models.
+        oracle: the song whose plan is followed.
+        full: `FullSystem.identity`, if exact means are used.
+    """
     return {
         **dataclasses.asdict(settings),
-        "full_system": None if means is None else dataclasses.asdict(means),
+        "full_system": full,
         "museformer": model_hash(composer.model.state_dict()),
         "bridge": None if composer.bridge is None else model_hash(composer.bridge.state_dict()),
         "plan_from": None if oracle is None else sha256_file(oracle),

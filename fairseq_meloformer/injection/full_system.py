@@ -5,6 +5,8 @@ tilts the logits, and of several candidates the one that is measured to be neare
 composing without any of this; reports keep the two apart.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from fairseq_meloformer.injection import exact
 from fairseq_meloformer.injection.composer import Composer, Piece, Settings
 from fairseq_meloformer.injection.exact import Exact
 from fairseq_meloformer.injection.tilt import tilt
+from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.music import remi
 from fairseq_meloformer.music.attributes import AXES, Attributes, Value, measure
 from fairseq_meloformer.music.codes import tempo_code
@@ -114,6 +117,11 @@ class FullSystem:
         if bridge is not None and bridge.config.encoder_identity == probe.config.encoder_identity:
             probe.encoder = bridge.encoder  # one in memory is enough
 
+    def identity(self) -> dict[str, Any]:
+        """What of it shapes pieces, for the manifest: how far it goes, and hashes of the probe and the levels."""
+        levels = hashlib.sha256(json.dumps(self.levels.quantiles, sort_keys=True).encode()).hexdigest()
+        return {**asdict(self.means), "probe": model_hash(self.probe.state_dict()), "levels": levels}
+
     def compose(
         self, requests: Sequence[Request], settings: Settings, oracle: Tensor | tuple[Tensor, Tensor] | None = None
     ) -> list[Piece]:
@@ -133,11 +141,7 @@ class FullSystem:
 
     def understand(self, requests: Sequence[Request]) -> list[list[Part]]:
         """What each request asks for, by section."""
-        spans = [
-            [(section.first - 1, section.last, section.text) for section in request.sections]
-            or [(0, None, request.text)]
-            for request in requests
-        ]
+        spans = [_spans(request) for request in requests]
         texts = [text for request in spans for _, _, text in request]
         readings = iter(self.probe.read(texts).tolist())
         return [[_part(first, last, text, next(readings)) for first, last, text in request] for request in spans]
@@ -224,6 +228,13 @@ def shift_to(key: str, found: Value | None, register: float = 0.0) -> int:
     if abs(register) >= SILENCE:
         return up if register > 0 or up == 0 else up - 12
     return up if up <= 6 else up - 12
+
+
+def _spans(request: Request) -> list[tuple[int, int | None, str]]:
+    """First bar, the bar after the last, and text of each section, or of the whole piece."""
+    if not request.sections:
+        return [(0, None, request.text)]
+    return [(section.first - 1, section.last, section.text) for section in request.sections]
 
 
 def _candidate(request: Request, index: int) -> Request:
