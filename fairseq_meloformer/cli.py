@@ -30,6 +30,7 @@ COMMANDS = {
     "caption": Command("music.sources.command", "describe MIDI files, or import descriptions from elsewhere"),
     "understand": Command("bridge.understand", "show what a description is taken to ask for"),
     "evaluate": Command("evaluation.command", "report how well pieces do what their prompts ask for"),
+    "inspect": Command("inspection.command", "look into summaries, and what injecting them does"),
     "convert": Command("convert", "turn a fairseq checkpoint into safetensors"),
 }
 

@@ -71,19 +71,26 @@ def piece(composer):
     return composer.compose([Request("rain", seed=1, bars=6, transposition=3)], SETTINGS)[0]
 
 
+def sounding(song):
+    return remi.bars(remi.encode(song, ignore_time_signature=True, instrument_order="six_tracks"))
+
+
+@pytest.mark.parametrize("shift", [0, 3])
 @pytest.mark.parametrize("span", [(3, 4), (1, 2), (6, 6), (1, 6)])
-def test_tokens_and_notes_of_the_other_bars_are_the_same(span, composer, piece):
-    passage = Passage.of(piece.midi, *span, shift=-3)
-    assert passage.tokens == piece.tokens
-    again = composer.recompose([Request("storm", seed=7, transposition=3)], SETTINGS, passage)[0]
+def test_tokens_and_notes_of_the_other_bars_are_the_same(span, shift, composer):
+    piece = composer.compose([Request("rain", seed=1, bars=6, transposition=shift)], SETTINGS)[0]
+    passage = Passage.of(piece.midi, *span, shift=-shift)
+    again = composer.recompose([Request("storm", seed=7, transposition=shift)], SETTINGS, passage)[0]
     others = set(range(1, 7)) - set(range(span[0], span[1] + 1))
-    before, after = remi.bars(piece.tokens), remi.bars(again.tokens)
+    # In another key, a note at the very end of the keyboard is moved by an octave: what sounds is what is kept.
+    before, after = sounding(piece.midi), sounding(again.midi)
     assert len(after) == 6
     assert {bar + 1 for bar in range(6) if before[bar] == after[bar]} == others
     assert notes(again.midi, others) == notes(piece.midi, others)
     assert tempi(again.midi, others) == tempi(piece.midi, others)
-    encoded = remi.encode(again.midi, ignore_time_signature=True, instrument_order="six_tracks")
-    assert remi.transpose(encoded, -3) == again.tokens
+    if not shift:
+        assert passage.tokens == piece.tokens
+        assert [token for bar in after for token in bar] == again.tokens
 
 
 @pytest.mark.parametrize(

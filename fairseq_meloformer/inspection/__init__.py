@@ -1,0 +1,1 @@
+"""Risk checks: what the summaries hold, and what injecting them does."""
