@@ -13,6 +13,7 @@ from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropy
 from fairseq.logging import metrics
 from fairseq.models import FairseqLanguageModel
 from torch import Tensor
+from torch.nn.functional import nll_loss
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
@@ -47,6 +48,10 @@ class PlanCriterionConfig(CrossEntropyCriterionConfig):
         default=_DEFAULT.through,
         metadata={"help": "train the summaries that are injected too, not only how they are read"},
     )
+    tempo_weight: float = field(
+        default=1.0,
+        metadata={"help": "of tempo tokens in the training loss: one in a bar is easily overlooked, by plans too"},
+    )
 
 
 @register_criterion("museformer_plan", dataclass=PlanCriterionConfig)
@@ -62,6 +67,7 @@ class PlanCriterion(CrossEntropyCriterion):
         plan_dropped: str,
         plan_near: str,
         plan_through: bool,
+        tempo_weight: float,
     ) -> None:
         super().__init__(task, sentence_avg)
         self.recipe = PlanTraining(
@@ -71,6 +77,11 @@ class PlanCriterion(CrossEntropyCriterion):
             near=_listed("--plan-near", plan_near, _is_near),
             through=plan_through,
         )
+        if not tempo_weight > 0:
+            raise InputError(f"--tempo-weight must be above 0, received {tempo_weight}")
+        symbols = task.source_dictionary.symbols
+        tempi = torch.tensor([symbol.startswith("t-") for symbol in symbols])
+        self.weights = torch.where(tempi, tempo_weight, 1.0)
 
     def forward(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool = True) -> Result:
         """Loss of a batch, number of tokens, and what to log."""
@@ -87,6 +98,20 @@ class PlanCriterion(CrossEntropyCriterion):
         with inject(decoder, plan, scope="plan", mask=mask):
             planned, _, _ = super().forward(model, sample, reduce=reduce)
         return loss, size, _with_plan(logs, planned)
+
+    def compute_loss(
+        self,
+        model: FairseqLanguageModel,
+        net_output: tuple[Tensor, None],
+        sample: Mapping[str, Any],
+        reduce: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of the losses of all tokens, or each; weighted in training only."""
+        scores = model.get_normalized_probs(net_output, log_probs=True).flatten(0, 1)
+        targets = model.get_targets(sample, net_output).flatten()
+        weights = self.weights.to(scores) if model.training else None
+        loss = nll_loss(scores, targets, weights, ignore_index=self.padding_idx, reduction="sum" if reduce else "none")
+        return loss, loss
 
     @staticmethod
     def reduce_metrics(logging_outputs: Sequence[Logs]) -> None:

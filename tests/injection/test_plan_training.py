@@ -41,12 +41,23 @@ def test_torchs_random_numbers_decide_alone():
     assert len({float(logits(seed).sum()) for seed in range(6)}) > 3
 
 
-def test_summaries_are_taken_without_gradient_and_the_mode_is_kept():
+@pytest.mark.parametrize("through", [False, True])
+def test_only_on_request_the_loss_trains_the_summaries_that_are_injected(through):
+    model, tokens = museformer(), songs(2, seed=0)
+    recipe = PlanTraining(single_layer=0.0, dropped=(0.0,), noise=(0.5,), scopes=("plan",), through=through)
+    with recipe.injected(model, tokens):
+        functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
+    # All summaries that are read are injected ones, so that what begins one is reached through them or not at all.
+    reached = model.embed_summary_tokens.weight.grad
+    assert (reached is not None and bool(reached.any())) == through
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_summaries_are_taken_without_dropout_and_the_mode_is_kept():
     model = museformer(dropout=0.5).train()
     tokens = songs(2, seed=0)
     plan, mask = own_summaries(model, tokens)
     assert model.training
-    assert not plan.requires_grad
     again, _ = own_summaries(model, tokens)
     assert torch.equal(plan, again)
     assert mask.all()

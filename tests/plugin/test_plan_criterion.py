@@ -103,6 +103,23 @@ def test_the_share_of_batches_with_a_plan_is_an_option(setting, criterion):
     assert model.decoder.reading is None
 
 
+def test_tempo_tokens_can_weigh_more_in_training_alone(setting, criterion):
+    task, model, sample = setting
+    weighted = criterion("--plan-probability", 0, "--tempo-weight", 5)
+    model.train()
+    each, _ = CrossEntropyCriterion(task, sentence_avg=False).compute_loss(
+        model, model(**sample["net_input"]), sample, reduce=False
+    )
+    symbols = task.source_dictionary.symbols
+    tempi = torch.tensor([symbols[index].startswith("t-") for index in sample["target"].flatten().tolist()])
+    assert 0 < tempi.sum() < len(tempi)
+    loss, _, _ = weighted(model, sample)
+    torch.testing.assert_close(loss, each[~tempi].sum() + 5 * each[tempi].sum())
+    model.eval()
+    plain, _, _ = weighted(model, sample)
+    torch.testing.assert_close(plain, CrossEntropyCriterion(task, sentence_avg=False)(model, sample)[0])
+
+
 def test_options_are_lists_as_python_has_them(criterion):
     recipe = criterion("--plan-noise", "(0.1,)", "--plan-dropped", "[0, 0.5]", "--plan-near", "None, (1, 2)").recipe
     assert (list(recipe.noise), list(recipe.dropped), list(recipe.near)) == ([0.1], [0, 0.5], [None, (1, 2)])
@@ -112,6 +129,7 @@ def test_options_are_lists_as_python_has_them(criterion):
     ("flag", "value", "reason"),
     [
         ("--plan-probability", 2, r"probability must be in \[0, 1\]"),
+        ("--tempo-weight", 0, "--tempo-weight must be above 0"),
         ("--plan-noise", "(-1,)", "noise must be at least 0"),
         ("--plan-dropped", "(1.0,)", r"dropped must be in \[0, 1\)"),
         ("--plan-near", "()", "every list must have an entry"),
