@@ -61,12 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pieces", type=int, metavar="N", help="so many of the prompts, evenly by language and kind")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="pieces per prompt (default 3)")
     parser.add_argument("--bars", type=int, default=16, metavar="N", help="bars per piece (default 16)")
-    parser.add_argument("--arms", type=_arms, default=ARMS, metavar="A,B", help=f"default {','.join(ARMS)}")
+    parser.add_argument("--arms", type=_listed, default=ARMS, metavar="A,B", help=f"default {','.join(ARMS)}")
     parser.add_argument(
         "--none-pieces", type=int, default=64, metavar="N", help="pieces without injection (default 64)"
     )
     parser.add_argument("--full-system", action="store_true", help="also with exact means, apart from bridge only")
-    parser.add_argument("--scopes", type=_scopes, default=(), metavar="A,B", help="sweep these scopes and their layers")
+    parser.add_argument("--scopes", type=_listed, default=(), metavar="A,B", help="sweep these scopes and their layers")
     parser.add_argument("--sweep-pieces", type=int, default=24, metavar="N", help="prompts of sweeps (default 24)")
     parser.add_argument("--sweep-bars", type=int, default=8, metavar="N", help="bars in sweeps and storms (default 8)")
     parser.add_argument(
@@ -85,19 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(probe=str(PROBE))
 
 
-def _arms(text: str) -> tuple[str, ...]:
-    return _listed("--arms", text, ARMS)
-
-
-def _scopes(text: str) -> tuple[str, ...]:
-    return _listed("--scopes", text, SCOPES)
-
-
-def _listed(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
-    wanted = tuple(text.split(","))
-    if not set(wanted) <= set(known):
-        raise InputError(f"{flag} must be some of {','.join(known)}, received {text!r}")
-    return wanted
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -143,6 +132,11 @@ def _check(args: argparse.Namespace) -> None:
         (args.pieces is None or args.pieces >= 1, "--pieces must be at least 1"),
         (args.bars >= args.sweep_bars >= 2, "--bars must be at least --sweep-bars, and that at least 2"),
         (min(args.sweep_pieces, args.storms, args.exact) >= 0, "numbers of pieces must not be negative"),
+        (set(args.arms) <= set(ARMS), f"--arms must be some of {','.join(ARMS)}, received {','.join(args.arms)}"),
+        (
+            set(args.scopes) <= set(SCOPES),
+            f"--scopes must be some of {','.join(SCOPES)}, received {','.join(args.scopes)}",
+        ),
         ("none" in args.arms and "text" in args.arms, "--arms must have text and none, whose medians divide the axes"),
         (Path(args.model).exists(), f"--model must be a model, but there is no {args.model}"),
     ]

@@ -7,6 +7,7 @@ composing without any of this; reports keep the two apart.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from fairseq_meloformer.injection.tilt import tilt
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.music import remi
 from fairseq_meloformer.music.attributes import AXES, Attributes, Value, measure
-from fairseq_meloformer.music.codes import tempo_code
+from fairseq_meloformer.music.codes import TEMPI, tempo_code
 from fairseq_meloformer.music.levels import Levels
 from fairseq_meloformer.music.notes import DRUMS
 from fairseq_meloformer.music.passage import Song
@@ -39,8 +40,11 @@ LEVELS: Final = "levels.json"
 
 # Added to logits of what must or must not come; the grammar still has the last word.
 _MUST: Final = 1e4
-# From which strength on the reading for drums decides whether they play.
+# From which strength on the reading for drums decides whether they play, also beside instruments that are named.
 _DRUMS_FROM: Final = 0.3
+_DRUMS_BESIDE_FROM: Final = 0.7
+# From which strength on a reading for tempo rules out the other side of the median.
+_TEMPO_FROM: Final = 0.2
 # A faint request is met on the asked side of the median, not only as faintly as it was made.
 _LEAST_TARGET: Final = 0.5
 # What a wrong mode costs where a key is asked for, and wrong instruments, in units of a wholly missed axis.
@@ -87,15 +91,18 @@ class Part:
         """Instruments of the six that may play."""
         programs = exact.SIX if self.exact.programs is None else self.exact.programs
         drums = self.profile.get("drums", 0.0)
-        if drums >= _DRUMS_FROM:
+        if self._drummed:
             return programs | {DRUMS}
         return programs - {DRUMS} if drums <= -_DRUMS_FROM and programs != {DRUMS} else programs
 
     @property
     def required(self) -> frozenset[int]:
         """Instruments that should be heard."""
-        drums = {DRUMS} if self.profile.get("drums", 0.0) >= _DRUMS_FROM else set()
-        return (self.exact.playing | drums) & self.programs
+        return (self.exact.playing | ({DRUMS} if self._drummed else set())) & self.programs
+
+    @property
+    def _drummed(self) -> bool:
+        return self.profile.get("drums", 0.0) >= (_DRUMS_BESIDE_FROM if self.exact.only else _DRUMS_FROM)
 
 
 class FullSystem:
@@ -154,14 +161,24 @@ class FullSystem:
 
     def _row(self, part: Part) -> Tensor:
         vocabulary = self.composer.vocabulary
-        # A tempo in numbers and a key are no matter of degree.
-        profile = {axis: value for axis, value in part.profile.items() if axis != "tempo" or part.exact.tempo is None}
-        bias = tilt(vocabulary, profile, self.means.strength, part.required)
-        if part.exact.tempo is not None:
-            bias[vocabulary.ids([f"t-{int(tempo_code(part.exact.tempo))}"])] += _MUST
+        # A faint reading is an unsure one, not a wish for a little.
+        amounts = {axis: math.copysign(math.sqrt(abs(value)), value) for axis, value in part.profile.items()}
+        bias = tilt(vocabulary, amounts, self.means.strength, part.required)
+        bias += _MUST * torch.tensor([symbol in self._tempi(part) for symbol in vocabulary.symbols])
         for program in exact.SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= _MUST
         return bias
+
+    def _tempi(self, part: Part) -> set[str]:
+        """Tempo tokens to choose from: the one asked for, or those on the asked side of the median; none for any."""
+        if part.exact.tempo is not None:
+            return {f"t-{int(tempo_code(part.exact.tempo))}"}
+        asked = part.profile.get("tempo", 0.0)
+        quantiles = self.levels.quantiles.get("tempo")
+        if abs(asked) < _TEMPO_FROM or not quantiles:
+            return set()
+        median = float(tempo_code(quantiles[len(quantiles) // 2]))
+        return {f"t-{code}" for code in range(len(TEMPI)) if (code - median) * asked > 0}
 
     def _best(self, candidates: Sequence[Piece], parts: Sequence[Part]) -> Piece:
         if len(candidates) == 1:

@@ -3,8 +3,8 @@
 Every token of a kind stands for a known number x (a velocity, a pitch). Adding k x / s to its logits, with s the
 number's standard deviation in the corpus, is exponential tilting (Esscher 1932): it moves a normal distribution by k
 of its standard deviations and leaves its shape alone. What the model finds impossible stays impossible, and within
-what it finds likely it still decides. The tilt knows nothing of the past, so leaps, which are differences of notes, are
-not in its reach.
+what it finds likely it still decides. Leaps are differences of notes, of which a tilt knows nothing; it widens or
+narrows the distribution of pitches instead, by a term in x squared, which makes them likelier or rarer.
 
 The full system uses it; "bridge only" never does.
 """
@@ -22,7 +22,7 @@ from fairseq_meloformer.music.vocabulary import BAR_END, Vocabulary
 # bars of the corpus that the embedded model was trained on.
 _TEMPO: Final = 5.6
 _VELOCITY: Final = 6.4
-_PITCH: Final = 15.6
+_PITCH, _PITCH_MIDDLE = 15.6, 56.3
 _DURATION: Final = 6.6
 _ONSET, _ONSET_MIDDLE = 13.9, 22.3
 _BAR: Final = 48
@@ -67,6 +67,8 @@ def tilt(
     add("d", asked.get("sustain", 0.0) * numbers["d"].clamp(max=_BAR) / _DURATION)
     pitched = numbers["p"] < _DRUM_PITCHES
     add("p", asked.get("register", 0.0) * numbers["p"] * pitched / _PITCH)
+    width = ((numbers["p"] - _PITCH_MIDDLE) / _PITCH) ** 2 / 2
+    add("p", asked.get("leaps", 0.0) * width * pitched)
     add("p", asked.get("mode", 0.0) * torch.tensor(_MODE)[numbers["p"].long() % 12] * pitched / _MODE_SPREAD)
     # A bar is dense if its next onset comes soon, its end late, and notes sound together. After a note, all of these
     # stand to choice; elsewhere the kinds are alone, and what is added to all of a kind cancels.

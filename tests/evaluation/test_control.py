@@ -22,7 +22,7 @@ def models(tmp_path_factory):
     museformer(scope="plan").save_pretrained(folder / "museformer")
     bridge().save_pretrained(folder / "bridge")
     torch.manual_seed(0)
-    Probe(ProbeConfig(encoder="dummy:12", text_dim=12, width=8, heads=2)).save_pretrained(folder / "probe")
+    Probe(ProbeConfig(encoder="dummy:12", text_dim=12)).save_pretrained(folder / "probe")
     paths = [(f"--{flag}", str(folder / name)) for flag, name in
              (("model", "museformer"), ("bridge", "bridge"), ("probe", "probe"))]  # fmt: skip
     return ["--prompts", str(PROMPTS / "development.jsonl"), *(part for pair in paths for part in pair)]

@@ -17,7 +17,7 @@ def models(tmp_path_factory):
     museformer().save_pretrained(folder / "museformer")
     bridge().save_pretrained(folder / "bridge")
     torch.manual_seed(0)
-    Probe(ProbeConfig(encoder="dummy:12", text_dim=12, width=8, heads=2)).save_pretrained(folder / "probe")
+    Probe(ProbeConfig(encoder="dummy:12", text_dim=12)).save_pretrained(folder / "probe")
     sizes = ["--nfe", "2", "--best-of", "1", "--probe", str(folder / "probe")]
     return ["--model", str(folder / "museformer"), "--bridge", str(folder / "bridge"), *sizes]
 

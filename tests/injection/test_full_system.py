@@ -9,7 +9,8 @@ from injection.models import bridge, museformer
 from fairseq_meloformer.bridge.probe import Probe, ProbeConfig
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.composer import Composer, Settings
-from fairseq_meloformer.injection.full_system import FullSystem, Means, f1, levels_of, shift_to, shortfall
+from fairseq_meloformer.injection.exact import Exact
+from fairseq_meloformer.injection.full_system import FullSystem, Means, Part, f1, levels_of, shift_to, shortfall
 from fairseq_meloformer.injection.tilt import tilt
 from fairseq_meloformer.music import remi, vocabulary
 from fairseq_meloformer.music.attributes import AXES, measure
@@ -23,14 +24,20 @@ SETTINGS = Settings(nfe=2, bar_tokens=40)
 LEVELS = Levels.fit([dict.fromkeys(AXES, float(place)) for place in (-1, 0, 1)])
 
 
-WORDS = {"loud": ("loudness", 1), "quiet": ("loudness", -1), "low": ("register", -1), "drumless": ("drums", -1)}
+WORDS = {
+    "loud": ("loudness", 1),
+    "quiet": ("loudness", -1),
+    "low": ("register", -1),
+    "drumless": ("drums", -1),
+    "fast": ("tempo", 0.5),
+}
 
 
 class Reader(Probe):
     """Reads "loud" and "low" and the like as they stand there."""
 
     def __init__(self):
-        super().__init__(ProbeConfig(encoder="dummy:12", text_dim=12, width=8, heads=2))
+        super().__init__(ProbeConfig(encoder="dummy:12", text_dim=12))
 
     def read(self, texts):
         values = torch.zeros(len(texts), len(AXES))
@@ -80,6 +87,22 @@ def test_the_tilt_moves_what_is_asked_and_nothing_moves_without_it(composer):
     assert loudness("quiet", 3.0) < loudness("quiet", 0.0) - 10
     plain = composer.compose([Request("neither", seed=1, bars=2)], SETTINGS)[0]
     assert system(composer).compose([Request("neither", seed=1, bars=2)], SETTINGS)[0].tokens == plain.tokens
+
+
+def test_an_understood_tempo_lies_on_the_asked_side_of_the_median(composer):
+    levels = Levels.fit([dict.fromkeys(AXES, tempo) for tempo in (60.0, 120.0, 140.0)])
+    hasty = FullSystem(composer, Reader(), levels, Means(strength=0, best_of=1))
+    pieces = hasty.compose([Request("fast", seed=seed, bars=1) for seed in range(6)], SETTINGS)
+    assert all(measure(piece.midi)["tempo"] > 121 for piece in pieces)
+
+
+def test_drums_join_named_instruments_only_if_they_are_asked_for_plainly():
+    named = Exact(playing=frozenset({PIANO}), only=True)
+    faint, plain = (Part(0, None, {"drums": value}, named) for value in (0.4, 0.9))
+    assert faint.programs == faint.required == {PIANO}
+    assert plain.programs == plain.required == {PIANO, DRUMS}
+    assert Part(0, None, {"drums": 0.4}, Exact()).required == {DRUMS}
+    assert DRUMS not in Part(0, None, {"drums": -0.4}, Exact()).programs
 
 
 def test_sections_have_their_own_tilt_and_tempo(composer):
