@@ -145,7 +145,7 @@ def test_a_model_is_inspected_with_all_its_injections(folders, tmp_path):
     assert [row["injection"] for row in found["perplexity"]] == ["none", "identity", "oracle", "other", "zero"]
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,iVBOR") == 6
-    assert "http" not in page  # it stands alone
+    assert '="http' not in page  # it stands alone
 
 
 def test_a_store_alone_is_measured_by_passage(folders, tmp_path):
