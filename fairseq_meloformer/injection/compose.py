@@ -19,6 +19,7 @@ from fairseq_meloformer.jobs import sha256_file
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.precision import PRECISIONS, convert
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.music import midi
 from fairseq_meloformer.music.notes import DRUMS
@@ -62,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--model", metavar="PATH", default=str(MUSEFORMER), help="MuseFormer (default: embedded)")
     models.add_argument("--bridge", metavar="DIR", default=str(BRIDGE), help="its bridge (default: embedded)")
     models.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    models.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        default="float32",
+        help="weights of the MuseFormer: int8 is faster on CPUs, bfloat16 on GPUs, and both change the music a little",
+    )
     models.add_argument("--batch-size", type=int, default=16, metavar="N", help="pieces composed together (default 16)")
     plan = parser.add_argument_group("plan")
     add_plan_arguments(plan)
@@ -155,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
         {
             **made_with(settings, composer, args.plan_from, full.identity() if full else None),
             **_anew(passage, original),
+            **({} if args.dtype == "float32" else {"dtype": args.dtype}),
         },
         picture=not args.no_picture,
         sound=not args.no_audio,
@@ -226,7 +234,7 @@ def as_made(settings: Settings, original: Original) -> Settings:
 
 
 def _filled(given: _S, default: _S, made: dict[str, Any]) -> _S:
-    changes = {
+    changes: dict[str, Any] = {
         field.name: tuple(made[field.name]) if isinstance(made[field.name], list) else made[field.name]
         for field in dataclasses.fields(given)
         if field.name in made and getattr(given, field.name) == getattr(default, field.name)
@@ -241,7 +249,7 @@ def _six_tracks(song: MidiFile) -> MidiFile:
 
 
 def _composer(args: argparse.Namespace) -> Composer:
-    model = MuseFormer.from_pretrained(args.model).to(args.device)
+    model = convert(MuseFormer.from_pretrained(args.model).to(args.device), args.dtype)
     needs_bridge = not (args.no_injection or args.plan_from)
     return Composer(model, bridges.load(args.bridge, args.device) if needs_bridge else None)
 

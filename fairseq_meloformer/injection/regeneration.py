@@ -188,7 +188,8 @@ class Passage:
         begin, end = ((bar * _BAR * tick) // POSITIONS for bar in (self.first - 1, self.last))
 
         def moved(time: int) -> int:
-            return begin + time * tick // passage.ticks_per_beat
+            tick_after: int = begin + time * tick // passage.ticks_per_beat
+            return tick_after
 
         for track in song.instruments:
             track.notes = [note for note in track.notes if not self._is_new(note.start)]

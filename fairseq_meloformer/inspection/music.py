@@ -107,8 +107,7 @@ def _tokens(data: Path, subset: str) -> dict[str, tuple[str, ...]]:
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)) if names else []
-    return [names[index] for index in chosen]
+    return [names[round(place)] for place in np.linspace(0, len(names) - 1, min(most, len(names))).tolist()]
 
 
 def by_bar(tokens: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:

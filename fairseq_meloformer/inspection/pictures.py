@@ -37,8 +37,9 @@ def by_attribute(found: Sequence[dict[str, Any]], attributes: Floats) -> bytes:
             values = attributes[chosen, column]
             known = ~np.isnan(values)
             cell = _bare(axes[row][column], axis if row == 0 else "", view["view"] if column == 0 else "")
-            cell.scatter(*points[~known].T, s=1, color="#e4e1d8")
-            cell.scatter(*points[known].T, s=2, c=_ranks(values[known]), cmap="viridis", linewidths=0)
+            cell.scatter(points[~known, 0], points[~known, 1], s=1, color="#e4e1d8")
+            ranks = _ranks(values[known])
+            cell.scatter(points[known, 0], points[known, 1], s=2, c=ranks, cmap="viridis", linewidths=0)
     return _png(figure)
 
 
@@ -50,7 +51,8 @@ def by_song(found: Sequence[dict[str, Any]], songs: Tensor) -> bytes:
     for column, view in enumerate(found):
         cell = _bare(axes[0][column], view["view"], "")
         points = view["coordinates"]
-        cell.scatter(*points[_thinned(len(points))].T, s=1, color="#e4e1d8")
+        others = points[_thinned(len(points))]
+        cell.scatter(others[:, 0], others[:, 1], s=1, color="#e4e1d8")
         for place, song in enumerate(coloured):
             own = points[numbers == song]
             cell.plot(*own.T, marker="o", markersize=2, linewidth=0.6, color=f"C{place}")
@@ -116,7 +118,8 @@ def _grid(
 
     figure = Figure(figsize=(columns * width, rows * (height or width)), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    axes: Sequence[Sequence[Axes]] = figure.subplots(rows, columns, squeeze=False).tolist()
+    return figure, axes
 
 
 def _bare(axes: Axes, title: str, label: str) -> Axes:

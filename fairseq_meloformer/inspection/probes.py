@@ -70,7 +70,7 @@ def decodability(values: Tensor, songs: Tensor, attributes: Floats) -> list[dict
             y = attributes[:, column]
             known = ~np.isnan(y)
             train, test = known & ~held_out, known & held_out
-            scores = {"r2": None, "correlation": None}
+            scores: dict[str, float | None] = {"r2": None, "correlation": None}
             if min(train.sum(), test.sum()) >= _FEWEST_BARS and np.ptp(y[train]) > 0 and np.ptp(y[test]) > 0:
                 scores = _scores(y[test], ridge(x[train], y[train])(x[test]))
             rows.append({"view": name, "axis": axis, "bars": int(test.sum()), **scores})
@@ -119,7 +119,7 @@ def neighbours(values: Tensor, songs: Tensor, attributes: Floats, count: int = 3
         Per axis the mean difference between a bar and its nearest one as a share of that between bars at random
         (`difference`: 0 is alike, 1 is chance), the numbers of the `bars`, and their `nearest` (bars, count).
     """
-    chosen = torch.linspace(0, len(values) - 1, min(most, len(values))).round().long().unique()
+    chosen = torch.linspace(0, len(values) - 1, min(most, len(values))).round().long()
     flat = torch.nn.functional.normalize(values[chosen].flatten(1), dim=1)
     likeness = flat @ flat.T
     same = songs[chosen][:, None] == songs[chosen]
@@ -138,8 +138,8 @@ def _ratio(part: Floats, whole: Floats) -> float | None:
 
 def correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Pearson's correlation of what both have; None of fewer than three pairs or of a constant."""
-    pairs = np.array([first, second], dtype=np.float64)
-    pairs = pairs[:, ~np.isnan(pairs).any(0)]
-    if pairs.shape[1] < 3 or (np.ptp(pairs, axis=1) == 0).any():
+    one, other = np.array(first, dtype=np.float64), np.array(second, dtype=np.float64)
+    known = ~np.isnan(one) & ~np.isnan(other)
+    if known.sum() < 3 or min(np.ptp(one[known]), np.ptp(other[known])) == 0:
         return None
-    return float(np.corrcoef(pairs)[0, 1])
+    return float(np.corrcoef(one[known], other[known])[0, 1])
