@@ -62,10 +62,15 @@ class Setup:
     folder: str
     songs: str = ""
 
-    def identity(self) -> Row:
-        """What of it shapes pieces."""
-        shaping = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("batch", "folder")}
-        for name in ("model", "bridge", "probe"):
+    def identity(self, cell: Cell | None = None) -> Row:
+        """What of it shapes pieces, of one cell or of any: what a cell does not use is no reason to compose it anew."""
+        unused = {"batch", "folder"}
+        if cell is not None:
+            unused |= set() if cell.full else {"probe", "tilt", "best_of"}
+            unused |= set() if cell.arm == "oracle" else {"songs"}
+            unused |= {"bridge", "guidance_scale", "nfe"} if cell.arm == "none" else set()
+        shaping = {name: value for name, value in dataclasses.asdict(self).items() if name not in unused}
+        for name in {"model", "bridge", "probe"} & set(shaping):
             shaping[name] = _identity(shaping[name])
         return shaping
 
@@ -128,7 +133,7 @@ class Chunk:
 def chunks(setup: Setup, cell: Cell, items: Sequence[Item], levels: Path | None = None) -> Iterator[Chunk]:
     """Cut a cell into chunks of at most `setup.batch` songs at once, candidates included."""
     together = max(1, setup.batch // (setup.best_of if cell.full else 1))
-    shaping: Row = {"setup": setup.identity(), "cell": dataclasses.asdict(cell)}
+    shaping: Row = {"setup": setup.identity(cell), "cell": dataclasses.asdict(cell)}
     if cell.full and levels is not None:
         shaping["levels"] = sha256_file(levels)
     for first in range(0, len(items), together):

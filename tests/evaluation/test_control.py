@@ -74,6 +74,10 @@ def test_the_same_command_composes_nothing_again_and_more_seeds_only_what_is_mis
     assert evaluate(models, tmp_path, *NOTHING_ELSE)[0] == 0
     assert (tmp_path / "chunks.jsonl").read_bytes() == log
     assert (tmp_path / "results.json").read_bytes() == first
+    assert (
+        evaluate(models, tmp_path, *NOTHING_ELSE, "--tilt", "2")[0] == 0
+    )  # of the full system, which is not asked for
+    assert (tmp_path / "chunks.jsonl").read_bytes() == log
     assert evaluate(models, tmp_path, *NOTHING_ELSE, "--none-pieces", "5")[0] == 0
     assert (tmp_path / "chunks.jsonl").read_bytes().startswith(log)
 
