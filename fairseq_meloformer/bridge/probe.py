@@ -1,11 +1,12 @@
 """The probe: what frozen text states say about the eight control axes, each in [-1, 1], near 0 where nothing is asked.
 
-Small on purpose. It shows what the encoder knows of a prompt before any music is made, so that a prompt that is not
-obeyed can be told from one that was not understood.
+Linear on purpose. It shows what the encoder knows of a prompt before any music is made, so that a prompt that is not
+obeyed can be told from one that was not understood. What a text says in so many words is read by `stated`.
 """
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +20,17 @@ from torch import Tensor, nn
 
 from fairseq_meloformer.bridge import encoders
 from fairseq_meloformer.bridge.embeddings import TextEncoder, TextStates
-from fairseq_meloformer.bridge.standardise import TextStandardiser
+from fairseq_meloformer.bridge.stated import default_reader
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.music.lexicon import default_lexicon
 
 DEFAULT: Final = Path(__file__).parents[1] / "pretrained" / "probe"
 TRAINING: Final = "scripts/train_probe.sh"
+
+_CLASSES: Final = 3
+_PARTS: Final = re.compile(r"[,，、;；.。!！?？]")
 
 
 @dataclass(frozen=True)
@@ -36,40 +41,32 @@ class ProbeConfig:
         encoder: specification as `encoders.load` takes it.
         encoder_identity: of the encoder in training; another one's states mean something else.
         text_dim: width of the states.
-        width: width of the part that reads token by token.
-        layers: attention layers of that part.
-        heads: attention heads of that part.
         dropout: in training.
     """
 
     encoder: str = "e5-small"
     encoder_identity: str = ""
     text_dim: int = 384
-    width: int = 128
-    layers: int = 1
-    heads: int = 4
     dropout: float = 0.3
 
 
-class Probe(nn.Module):
-    """Two readings added up, then tanh.
+def _named(text: str) -> dict[str, float]:
+    """What the scenes of the lexicon ask for that parts of a text are the names of."""
+    profiles = map(default_lexicon().profile, _PARTS.split(text))
+    return {axis: value for profile in profiles if profile for axis, value in profile.items()}
 
-    A linear map of the pooled text, which holds what a scene is like; and one attention layer over the tokens with a
-    query for each axis, which finds out what a "not" or "less" stands before.
-    """
+
+class Probe(nn.Module):
+    """Whether each axis is asked for, to which side or not at all: three classes, linear in the pooled text."""
+
+    moments: Tensor
 
     def __init__(self, config: ProbeConfig, encoder: TextEncoder | None = None) -> None:
         super().__init__()
         self.config = config
-        self.text = TextStandardiser(config.text_dim)
-        self.pooled = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.text_dim, len(AXES)))
-        self.tokens = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.text_dim, config.width))
-        layer = nn.TransformerEncoderLayer(
-            config.width, config.heads, 2 * config.width, config.dropout, batch_first=True, norm_first=True
-        )
-        self.mixing = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
-        self.queries = nn.Parameter(torch.randn(len(AXES), config.width) / config.width**0.5)
-        self.out = nn.Parameter(torch.zeros(len(AXES), config.width))
+        # Mean and standard deviation of pooled texts: raw ones are all nearly alike.
+        self.register_buffer("moments", torch.tensor([0.0, 1.0])[:, None].repeat(1, config.text_dim))
+        self.linear = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.text_dim, len(AXES) * _CLASSES))
         if encoder is not None:
             self.encoder = self._checked(encoder)
 
@@ -80,18 +77,40 @@ class Probe(nn.Module):
 
     @torch.inference_mode()
     def read(self, texts: Sequence[str]) -> Tensor:
-        """Values (batch, 8) of at least one text, in [-1, 1] and in the order of AXES."""
+        """Values (batch, 8) of at least one text, in [-1, 1] and in the order of AXES.
+
+        What is stated counts as it is stated, and a scene of the lexicon asks for what stands there. Of other texts the
+        probe speaks, for the share of the words that say nothing outright: all of a scene, next to nothing of a list of
+        requests.
+        """
         values: Tensor = self(self.encoder.encode(texts))
+        for index, text in enumerate(texts):
+            stated, scenes = default_reader().read(text), _named(text)
+            values[index] *= 0 if scenes else 1 - stated.coverage
+            for axis, value in {**scenes, **stated.values}.items():
+                values[index, AXES.index(axis)] = value
         return values
 
     def forward(self, text: TextStates) -> Tensor:
-        """Values (batch, 8) of encoded texts."""
-        states, mask, pooled = self.text(text)
-        x = self.mixing(self.tokens(states), src_key_padding_mask=~mask)
-        scores = (self.queries @ x.transpose(1, 2)).masked_fill(~mask[:, None], -torch.inf)
-        found = scores.softmax(-1) @ x  # (batch, axes, width)
-        values: Tensor = torch.tanh(self.pooled(pooled) + (found * self.out).sum(-1))
-        return values
+        """Values (batch, 8) of encoded texts: how probable the positive side is, less how probable the negative."""
+        low, _, high = self.logits(text.pooled).softmax(-1).unbind(-1)
+        return high - low
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Logits (batch, 8, 3) of the negative side, of not being asked for, and of the positive side.
+
+        Args:
+            pooled: texts (batch, text_dim), as the encoder pools them.
+        """
+        mean, std = self.moments
+        logits: Tensor = self.linear((pooled - mean) / std).unflatten(-1, (len(AXES), _CLASSES))
+        return logits
+
+    def standardise(self, pooled: Tensor) -> None:
+        """Take over the moments of at least two pooled texts (texts, text_dim)."""
+        std, mean = torch.std_mean(pooled, dim=0)
+        self.moments[0] = mean
+        self.moments[1] = torch.where(std > 0, std, torch.ones_like(std))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write ``model.safetensors`` (half precision) and ``config.json``; the text encoder is not written."""

@@ -12,8 +12,8 @@ from fairseq_meloformer.music.attributes import AXES
 from fairseq_meloformer.music.scenes import LANGUAGES, read_yaml
 
 FILE: Final = Path(__file__).with_name("requests.yaml")
-_FORMS: Final = ("is", "more", "has", "asks")
-_POLES: Final = {"positive": 1, "negative": -1}
+FORMS: Final = ("is", "more", "has", "asks")
+POLES: Final = {"positive": 1, "negative": -1}
 _PARTS: Final = {
     *("axes", "kinds", "measures", "changes", "pairs", "patterns"),
     *("numbers", "keys", "joins", "openings", "endings", "neutral"),
@@ -53,8 +53,8 @@ class Requests:
         Raises:
             InputError: it is not of the form that the file itself explains; all mistakes at once.
         """
-        self._content = read_yaml(path)
-        problems = list(_problems(self._content))
+        self.content = read_yaml(path)
+        problems = list(_problems(self.content))
         if problems:
             raise InputError(f"{path} has {len(problems)} mistakes:\n" + "\n".join(problems))
 
@@ -62,7 +62,7 @@ class Requests:
         """Text for a seed: one to four axes, or none; "zh" or "en", some of them mixed."""
         rng = Random(f"{seed}/{lang}")
         if rng.random() < _NEUTRAL:
-            return Request(rng.choice(self._content["neutral"][lang]), lang, {})
+            return Request(rng.choice(self.content["neutral"][lang]), lang, {})
         mixed = rng.random() < _MIXED
         profile: Profile = {}
         (count,) = rng.choices(range(1, len(_COUNTS) + 1), _COUNTS)
@@ -80,11 +80,11 @@ class Requests:
     def _joined(self, parts: list[str], lang: str, rng: Random) -> str:
         text = parts[0]
         for part in parts[1:]:
-            text += rng.choice(self._content["joins"][lang]) + part
+            text += rng.choice(self.content["joins"][lang]) + part
         if rng.random() < _AROUND:
-            text = rng.choice(self._content["openings"][lang]) + text
+            text = rng.choice(self.content["openings"][lang]) + text
         if rng.random() < _AROUND:
-            text = text.rstrip("!?！？") + rng.choice(self._content["endings"][lang])
+            text = text.rstrip("!?！？") + rng.choice(self.content["endings"][lang])
         if lang == "en" and rng.random() < 0.5:
             text = text[0].upper() + text[1:]
         if text[-1] not in ".!?。！？" and rng.random() < 0.5:
@@ -92,12 +92,12 @@ class Requests:
         return text
 
     def _pair(self, axes: list[str], lang: str, rng: Random) -> tuple[str, Profile]:
-        pattern, amount = rng.choice(self._content["pairs"][lang])
-        poles = [rng.choice(list(_POLES)) for _ in axes]
+        pattern, amount = rng.choice(self.content["pairs"][lang])
+        poles = [rng.choice(list(POLES)) for _ in axes]
         first, second = (
-            rng.choice(self._content["axes"][axis][pole][lang]["is"]) for axis, pole in zip(axes, poles, strict=True)
+            rng.choice(self.content["axes"][axis][pole][lang]["is"]) for axis, pole in zip(axes, poles, strict=True)
         )
-        stated = {axis: _POLES[pole] * amount for axis, pole in zip(axes, poles, strict=True)}
+        stated = {axis: POLES[pole] * amount for axis, pole in zip(axes, poles, strict=True)}
         return pattern.format(first=first, second=second), stated
 
     def _say(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
@@ -107,35 +107,40 @@ class Requests:
         return way(axis, lang, rng)
 
     def _words(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
-        pole = rng.choice(list(_POLES))
-        form = rng.choice(_FORMS)
-        pattern, amount = rng.choice(self._content["patterns"][lang][form])
-        words = self._content["axes"][axis]
+        pole = rng.choice(list(POLES))
+        form = rng.choice(FORMS)
+        pattern, amount = rng.choice(self.content["patterns"][lang][form])
+        words = self.content["axes"][axis]
         other = rng.choice(words["negative" if pole == "positive" else "positive"][lang]["is"])
-        return pattern.format_map({form: rng.choice(words[pole][lang][form]), "other": other}), _POLES[pole] * amount
+        return pattern.format_map({form: rng.choice(words[pole][lang][form]), "other": other}), POLES[pole] * amount
 
     def _kind(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
-        pole = rng.choice(list(_POLES))
-        words, counted = self._content["kinds"][axis][lang], self._content["kinds"][axis].get("counted", False)
+        pole = rng.choice(list(POLES))
+        words, counted = self.content["kinds"][axis][lang], self.content["kinds"][axis].get("counted", False)
         between = " " if lang == "en" else "" if counted else "的"
         kind = rng.choice(words[pole]) + between + rng.choice(words["things"])
-        patterns = self._content["patterns"][lang]["has"]
+        patterns = self.content["patterns"][lang]["has"]
         pattern, amount = rng.choice([entry for entry in patterns if entry[1] > 0 or not counted])
-        return pattern.format(has=kind), _POLES[pole] * amount
+        return pattern.format(has=kind), POLES[pole] * amount
 
     def _change(self, axis: str, lang: str, rng: Random) -> tuple[str, float]:
-        pattern, amount = rng.choice(self._content["changes"][lang])
-        return pattern.format(rng.choice(self._content["measures"][axis][lang])), amount
+        pattern, amount = rng.choice(self.content["changes"][lang])
+        return pattern.format(rng.choice(self.content["measures"][axis][lang])), amount
 
     def _number(self, lang: str, rng: Random) -> tuple[str, float]:
         number = rng.randint(40, 200)
-        amount = max(-1.0, min(1.0, (number - 105) / 50))
-        return rng.choice(self._content["numbers"][lang]).format(number), amount if abs(amount) >= 0.5 else 0.0
+        return rng.choice(self.content["numbers"][lang]).format(number), tempo_asked(number)
 
     def _key(self, lang: str, rng: Random) -> tuple[str, float]:
-        keys = self._content["keys"][lang]
-        pole = rng.choice(list(_POLES))
-        return rng.choice(keys[pole]).format(rng.choice(keys["notes"])), 0.8 * _POLES[pole]
+        keys = self.content["keys"][lang]
+        pole = rng.choice(list(POLES))
+        return rng.choice(keys[pole]).format(rng.choice(keys["notes"])), 0.8 * POLES[pole]
+
+
+def tempo_asked(beats: int) -> float:
+    """What so many beats per minute ask of the tempo, in [-1, 1]; 0 between 80 and 130."""
+    amount = max(-1.0, min(1.0, (beats - 105) / 50))
+    return amount if abs(amount) >= 0.5 else 0.0
 
 
 def _problems(content: Any) -> Iterator[str]:  # noqa: ANN401 - unchecked YAML
@@ -144,14 +149,14 @@ def _problems(content: Any) -> Iterator[str]:  # noqa: ANN401 - unchecked YAML
         return
     yield from _axis_problems(content)
     for lang in LANGUAGES:
-        for form in _FORMS:
+        for form in FORMS:
             yield from _pattern_problems(content["patterns"].get(lang, {}).get(form), f"patterns, {lang}, {form}", form)
         yield from _pattern_problems(content["pairs"].get(lang), f"pairs, {lang}", "first", "second")
         yield from _pattern_problems(content["changes"].get(lang), f"changes, {lang}", "")
         for part in ("numbers", "joins", "openings", "endings", "neutral"):
             if not _texts(content[part].get(lang)):
                 yield f"{part}, {lang}: must be a list of texts"
-        for part in ("notes", *_POLES):
+        for part in ("notes", *POLES):
             if not _texts(content["keys"].get(lang, {}).get(part)):
                 yield f"keys, {lang}: {part} must be a list of texts"
 
@@ -161,12 +166,12 @@ def _axis_problems(content: Mapping[str, Any]) -> Iterator[str]:
         if set(content[part]) != set(AXES):
             yield f"{part} must be of {', '.join(AXES)}, received {', '.join(map(str, content[part]))}"
     for axis, lang in product(AXES, LANGUAGES):
-        for pole in _POLES:
+        for pole in POLES:
             words = content["axes"].get(axis, {}).get(pole, {}).get(lang, {})
-            lacking = [form for form in _FORMS if not _texts(words.get(form))]
+            lacking = [form for form in FORMS if not _texts(words.get(form))]
             yield from (f"axes, {axis}, {pole}, {lang}: {form} must be a list of texts" for form in lacking)
         kinds = content["kinds"].get(axis, {}).get(lang, {})
-        lacking = [part for part in ("things", *_POLES) if not _texts(kinds.get(part))]
+        lacking = [part for part in ("things", *POLES) if not _texts(kinds.get(part))]
         yield from (f"kinds, {axis}, {lang}: {part} must be a list of texts" for part in lacking)
         if not _texts(content["measures"].get(axis, {}).get(lang)):
             yield f"measures, {axis}, {lang}: must be a list of texts"

@@ -9,7 +9,7 @@ import torch
 
 from fairseq_meloformer.bridge.encoders import DummyEncoder
 from fairseq_meloformer.bridge.probe import DEFAULT, Probe, ProbeConfig
-from fairseq_meloformer.bridge.probe_texts import Example, captions, modified_words, outright, plain_words
+from fairseq_meloformer.bridge.probe_texts import Example, lived, outright, plain_words
 from fairseq_meloformer.bridge.probe_training import examples, train
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import AXES
@@ -17,7 +17,7 @@ from fairseq_meloformer.music.lexicon import default_lexicon
 
 PROMPTS = Path(__file__).parents[2] / "fairseq_meloformer" / "evaluation" / "prompts"
 FROZEN = "c7c7004fbe7119ad5710e643c17b669fceb9d87ecba26df3eb4770aca494035c"
-SMALL = ProbeConfig(encoder="dummy:32", width=16, heads=2, dropout=0.0)
+SMALL = ProbeConfig(encoder="dummy:32", dropout=0.0)
 
 
 def rows(name: str) -> list[dict[str, object]]:
@@ -26,21 +26,36 @@ def rows(name: str) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def small_probe() -> Probe:
-    words = {"fast": ("tempo", 1.0), "slow": ("tempo", -1.0), "响": ("loudness", 1.0), "轻": ("loudness", -1.0)}
+    words = {"fish": ("tempo", 1.0), "sloth": ("tempo", -1.0), "虎": ("loudness", 1.0), "蛾": ("loudness", -1.0)}
     data = [Example(f"{opening} {word}", {axis: value}) for word, (axis, value) in words.items() for opening in "abcd"]
-    return train(data, DummyEncoder(32), SMALL, epochs=60, batch=8, learning_rate=1e-2)
+    return train(data, DummyEncoder(32), SMALL, epochs=60, batch=8, learning_rate=3e-2, weight_decay=0)
 
 
 def test_a_probe_reads_what_it_was_taught_and_is_silent_otherwise(small_probe: Probe) -> None:
-    values = small_probe.read(["a fast", "d 轻"])
+    values = small_probe.read(["a fish", "d 蛾"])
     asked = torch.zeros(2, len(AXES))
     asked[0, AXES.index("tempo")] = 1
     asked[1, AXES.index("loudness")] = -1
     torch.testing.assert_close(values, asked, atol=0.3, rtol=0)
 
 
+def test_words_that_ask_outright_go_before_what_the_probe_guesses(small_probe: Probe) -> None:
+    slow, both = small_probe.read(["slow", "a fish, not loud"])
+    assert slow.tolist() == pytest.approx([-0.8] + [0.0] * 7)
+    guessed = small_probe(DummyEncoder(32).encode(["a fish, not loud"]))[0] / 3  # one word of three asks for nothing
+    guessed[AXES.index("loudness")] = -0.8
+    torch.testing.assert_close(both, guessed)
+
+
+def test_scenes_of_the_lexicon_ask_for_what_stands_there(small_probe: Probe) -> None:
+    bare, changed = small_probe.read(["流星雨", "a meteor shower, slow"]).tolist()
+    profile = default_lexicon().profile("meteor shower") or {}
+    assert bare == pytest.approx([profile.get(axis, 0.0) for axis in AXES])
+    assert changed == pytest.approx([{**profile, "tempo": -0.8}.get(axis, 0.0) for axis in AXES])
+
+
 def test_a_reading_does_not_depend_on_the_batch(small_probe: Probe) -> None:
-    texts = ["fast", "a 响 text that is a good deal longer", "slow b"]
+    texts = ["fish", "a 虎 text that is a good deal wilder", "sloth b"]
     alone = torch.cat([small_probe.read([text]) for text in texts])
     torch.testing.assert_close(small_probe.read(texts), alone)
 
@@ -54,7 +69,7 @@ def test_training_is_repeatable_and_leaves_the_random_state_alone() -> None:
 
 
 def test_silence_of_a_scene_counts_less_than_of_a_request() -> None:
-    values, weights = Example("storm", {"tempo": 0.9, "mode": 0.0}, "storm").target()
+    values, weights = Example("storm", {"tempo": 0.9, "mode": 0.0}, scene=True).target()
     assert values[0] == pytest.approx(0.9)
     assert weights.tolist()[0] == weights.tolist()[AXES.index("mode")] == 1
     assert 0 < weights[AXES.index("drums")] < 1
@@ -64,7 +79,7 @@ def test_silence_of_a_scene_counts_less_than_of_a_request() -> None:
 def test_saved_and_read_again_it_reads_the_same(small_probe: Probe, tmp_path: Path) -> None:
     small_probe.save_pretrained(tmp_path)
     again = Probe.from_pretrained(tmp_path)
-    torch.testing.assert_close(again.read(["a fast"]), small_probe.read(["a fast"]), atol=2e-2, rtol=0)
+    torch.testing.assert_close(again.read(["a fish"]), small_probe.read(["a fish"]), atol=2e-2, rtol=0)
 
 
 def test_files_that_are_no_probe_are_refused(small_probe: Probe, tmp_path: Path) -> None:
@@ -93,12 +108,9 @@ def test_the_embedded_probe_is_small_and_has_a_card() -> None:
 def test_training_texts_are_of_every_source() -> None:
     lexicon = default_lexicon()
     assert len(list(plain_words(lexicon))) > 2000
-    assert all(example.scene for example in modified_words(lexicon, 20))
-    described = list(captions(lexicon, 40))
-    assert all(example.text and set(example.profile) <= set(AXES) for example in described)
-    assert any(example.scene for example in described)
-    assert any(example.scene is None for example in described)
-    data = examples(lexicon, 50, 20, 20)
+    assert all(example.scene for example in lived())
+    assert not any(example.scene for example in outright(20))
+    data = examples(lexicon, 50)
     assert len({example.text for example in data}) == len(data)
 
 

@@ -32,7 +32,7 @@ def two_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(Probe, "read", read)
     directory = tmp_path / "probe"
-    Probe(ProbeConfig("dummy:8", text_dim=8, width=8, heads=2), DummyEncoder(8)).save_pretrained(directory)
+    Probe(ProbeConfig("dummy:8", text_dim=8), DummyEncoder(8)).save_pretrained(directory)
     return directory
 
 
