@@ -1,11 +1,12 @@
 """Exact incremental decoding (spec section 9): one new token per song and step, songs at different bars.
 
-Per song and layer there is one *window*: the keys and values of everything that the current bar may read, followed by
-the bar's own tokens. A step appends one key and attends to the window. Only a bar line changes what can be read, and
-only then is the window built anew, from the bars still in reach (older ones are dropped) and the summaries (one vector
-a bar, kept for ever).
+Per song there is one *window*: the keys and values of everything that the current bar may read, followed by the bar's
+own tokens. A step appends one key and attends to the window. Only a bar line changes what can be read, and only then is
+the window built anew, from the bars still in reach (older ones are dropped) and the summaries (one vector a bar, kept
+for ever).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -16,17 +17,17 @@ from torch.nn import functional
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import Chunking
-from fairseq_meloformer.museformer.layers import LayerOutput, SelfAttention
-from fairseq_meloformer.museformer.layout import Layout, SummaryRows, beat_ids, latest_beats, lay_out
-from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.layers import LayerOutput
+from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, beat_ids, latest_beats, lay_out
+from fairseq_meloformer.museformer.model import MuseFormer, sinusoid
+from fairseq_meloformer.museformer.pattern import BarPattern
+from fairseq_meloformer.museformer.windows import Windows
 from fairseq_meloformer.music.vocabulary import BAR_END
-
-_CAPACITY_STEP = 256  # places by which windows grow
 
 
 @dataclass
 class _Song:
-    """What one song keeps in one layer; keys and values side by side as (2, heads, places, head_dim)."""
+    """What one song keeps in a group of layers: keys and values as (layers, 2, heads, places, head_dim)."""
 
     prefix: Tensor
     summaries: Tensor
@@ -38,60 +39,39 @@ class _Song:
         return replace(self, bars=dict(self.bars))
 
 
-class _LayerCache:
-    """The windows of one layer: (2, batch, heads, capacity, head_dim), of which `used` places per song are filled."""
+class _Group:
+    """Layers that read alike, with what their songs keep and what these may read now."""
 
-    def __init__(self, attention: SelfAttention, songs: list[_Song]) -> None:
-        self.songs = songs
-        self.used = [0] * len(songs)
-        heads, _, head_dim = songs[0].prefix.shape[1:]
-        self.window = songs[0].prefix.new_zeros(2, len(songs), heads, 0, head_dim)
-        self._split = attention.split
-        names = ("query", "key", "value")
-        self._weight = torch.cat([getattr(attention, f"reg_{name}_proj").weight for name in names])
-        self._bias = torch.cat([getattr(attention, f"reg_{name}_bias") for name in names])
+    def __init__(
+        self, layers: Sequence[int], pattern: BarPattern, reading: Reading | None, songs: Sequence[_Song]
+    ) -> None:
+        self.layers = layers
+        self.songs = list(songs)
+        self._pattern = pattern if reading is None else reading.pattern(pattern)
+        self._reading = reading
+        self._reach = self._pattern.reach
+        like = songs[0].prefix
+        self.windows = Windows(len(songs), len(layers), like.shape[2], like.shape[4], like)
 
-    def attend(self, normed: Tensor) -> Tensor:
-        """Append one token per song and let it read: (batch, dim) -> (batch, dim)."""
-        batch = len(self.songs)
-        query, key, value = functional.linear(normed, self._weight, self._bias).chunk(3, dim=1)
-        self._reserve(max(self.used) + 1)
-        places = torch.tensor(self.used, device=normed.device)
-        rows = torch.arange(batch, device=normed.device)
-        self.window[0].transpose(1, 2)[rows, places] = self._split(key)
-        self.window[1].transpose(1, 2)[rows, places] = self._split(value)
-        self.used = [used + 1 for used in self.used]
-        longest = max(self.used)
-        mask = None
-        if min(self.used) < longest:
-            mask = (torch.arange(longest, device=normed.device) <= places[:, None])[:, None, None]
-        keys, values = self.window[:, :, :, :longest]
-        mixed = functional.scaled_dot_product_attention(self._split(query)[:, :, None], keys, values, attn_mask=mask)
-        return mixed.flatten(1)
-
-    def fill(self, row: int, content: Tensor, own: int) -> None:
-        """Set a song's window (2, heads, places, head_dim), of which the last `own` places are of the current bar."""
-        places = content.shape[2]
-        self._reserve(places + 1)
-        self.window[:, row, :, :places] = content
-        self.used[row] = places
-        self.songs[row].own = places - own
+    def open_bar(self, row: int, number: int, bar: int, own: Tensor | None = None) -> None:
+        """Build the window of a bar: of `row`, which is song `number` of the original batch; `own` is what it has."""
+        song = self.songs[row]
+        pieces = [song.prefix]
+        if self._reading is not None:
+            pieces.append(song.extra[:, :, :, self._reading.visible(self._pattern, number, bar)])
+        pieces.append(song.summaries[:, :, :, self._pattern.far_bars(bar)])
+        song.bars = {other: kept for other, kept in song.bars.items() if other >= bar - self._reach}
+        pieces += [song.bars[other] for other in self._pattern.near_bars(bar)]
+        song.own = sum(piece.shape[3] for piece in pieces)
+        self.windows.fill(row, pieces if own is None else [*pieces, own])
 
     def own(self, row: int) -> Tensor:
-        """Keys and values (2, heads, tokens, head_dim) of the current bar of a song."""
-        return self.window[:, row, :, self.songs[row].own : self.used[row]]
+        """Keys and values of a song's current bar."""
+        return self.windows.content(row, self.songs[row].own)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these songs, in this order; a song may be taken twice."""
-        self.window = self.window[:, list(rows)]
-        self.used = [self.used[row] for row in rows]
+        self.windows.select(rows)
         self.songs = [self.songs[row].copy() for row in rows]
-
-    def _reserve(self, places: int) -> None:
-        missing = places - self.window.shape[3]
-        if missing > 0:
-            grown = -(-missing // _CAPACITY_STEP) * _CAPACITY_STEP
-            self.window = functional.pad(self.window, (0, 0, 0, grown))
 
 
 class DecodingCache:
@@ -126,13 +106,17 @@ class DecodingCache:
         for bar in layout.finished:
             finished[bar.song] += 1
         self.bar = finished
+        self._numbers = torch.tensor(finished, device=prompts.device)
+        self._embedding = _Embedding(model)
         ends = layout.keep.sum(1) - 1
         self._beats = latest_beats(prompts, model.config).gather(1, ends[:, None])[:, 0]
         outputs = model.run(prompts, layout)
-        self._layers = [
-            _LayerCache(layer.self_attn, self._songs(output, layout))
-            for layer, output in zip(model.typed_layers, outputs, strict=True)
+        self._groups = [
+            _Group(layers, pattern, reading, self._songs([outputs[layer] for layer in layers], layout))
+            for (pattern, reading), layers in self._alike().items()
         ]
+        self._place = {layer: (group, i) for group in self._groups for i, layer in enumerate(group.layers)}
+        self._projections = [layer.self_attn.fused() for layer in model.typed_layers]
         self._fill(outputs, layout)
         last = layout.keep.sum(1).cumsum(0) - 1
         self.logits = model.logits(outputs[-1].tokens[last])
@@ -141,13 +125,16 @@ class DecodingCache:
     def step(self, tokens: Tensor) -> Tensor:
         """Logits (batch, vocabulary) of what follows one more token (batch,) per song."""
         model = self.model
-        current = tokens[:, None]
-        onset = latest_beats(current, model.config)[:, 0]
-        self._beats = torch.where(onset > 0, onset, self._beats)
-        beats = beat_ids(current, self._beats[:, None], model.config)[:, 0]
-        hidden = model.embed(tokens, torch.tensor(self.bar, device=tokens.device) + 1, beats)
-        for layer, cache in zip(model.typed_layers, self._layers, strict=True):
-            hidden = layer.finish(hidden, cache.attend(layer.norm(hidden)))
+        self._beats = self._embedding.latest(tokens, self._beats)
+        hidden = self._embedding(tokens, self._numbers + 1, self._beats)
+        for group in self._groups:
+            group.windows.advance()
+        for index, layer in enumerate(model.typed_layers):
+            group, place = self._place[index]
+            query, key, value = (
+                self._projections[index](layer.norm(hidden)).unflatten(1, (3, model.config.heads, -1)).unbind(1)
+            )
+            hidden = layer.finish(hidden, group.windows.attend(place, query, key, value))
         if ended := [row for row, token in enumerate(tokens.tolist()) if token == BAR_END]:
             self._end_bars(ended)
         self.logits = model.logits(hidden)
@@ -158,17 +145,24 @@ class DecodingCache:
         """Keep these rows, in this order: drops finished songs, or follows a beam."""
         if list(rows) == list(range(len(self.bar))):
             return
-        for cache in self._layers:
-            cache.select(rows)
+        for group in self._groups:
+            group.select(rows)
         self.bar = [self.bar[row] for row in rows]
         self.songs = [self.songs[row] for row in rows]
         index = torch.tensor(rows, dtype=torch.long, device=self._beats.device)
-        self._beats, self.logits = self._beats[index], self.logits[index]
+        self._beats, self._numbers, self.logits = self._beats[index], self._numbers[index], self.logits[index]
 
-    def _songs(self, output: LayerOutput, layout: Layout) -> list[_Song]:
-        """What the songs keep of a layer's pass over the prompts."""
-        tokens = torch.stack([output.key, output.value]).transpose(1, 2)
-        summaries = torch.stack([output.key2, output.value2]).transpose(1, 2)
+    def _alike(self) -> dict[tuple[BarPattern, Reading | None], list[int]]:
+        """Layers by what they read."""
+        alike: dict[tuple[BarPattern, Reading | None], list[int]] = {}
+        for layer in range(self.model.config.layers):
+            alike.setdefault((self.model.config.pattern(layer), self.model.reading_of(layer)), []).append(layer)
+        return alike
+
+    def _songs(self, outputs: Sequence[LayerOutput], layout: Layout) -> list[_Song]:
+        """What the songs keep of the pass of some layers over the prompts."""
+        tokens = _stacked([(output.key, output.value) for output in outputs])
+        summaries = _stacked([(output.key2, output.value2) for output in outputs])
         rows = layout.rows(self.model.reading)
         finished = len(layout.finished)
         starts = [0, *accumulate(layout.lengths)]
@@ -178,13 +172,13 @@ class DecodingCache:
             mine = (rows.song == song).nonzero()[:, 0]
             songs.append(
                 _Song(
-                    prefix=tokens[:, :, first : first + (prefix is not None)].clone(),
-                    summaries=summaries[:, :, mine[mine < finished]],
-                    extra=summaries[:, :, mine[mine >= finished]],
+                    prefix=tokens[:, :, :, first : first + (prefix is not None)].clone(),
+                    summaries=summaries[:, :, :, mine[mine < finished]],
+                    extra=summaries[:, :, :, mine[mine >= finished]],
                 )
             )
         for bar in layout.finished:
-            songs[bar.song].bars[bar.index] = tokens[:, :, starts[bar.segment] : starts[bar.segment + 1]].clone()
+            songs[bar.song].bars[bar.index] = tokens[:, :, :, starts[bar.segment] : starts[bar.segment + 1]].clone()
         return songs
 
     def _fill(self, outputs: Sequence[LayerOutput], layout: Layout) -> None:
@@ -193,47 +187,70 @@ class DecodingCache:
         unfinished = {
             bar.song: slice(starts[bar.segment], starts[bar.segment + 1]) for bar in layout.bars if bar.row is None
         }
-        for index, output in enumerate(outputs):
-            for row in range(len(self.bar)):
+        for group in self._groups:
+            for row, bar in enumerate(self.bar):
                 tokens = unfinished.get(row, slice(0))
-                own = torch.stack([output.key[tokens], output.value[tokens]]).transpose(1, 2)
-                self._open_bar(index, row, own)
-
-    def _open_bar(self, index: int, row: int, own: Tensor) -> None:
-        """Build a window for the bar that a song is in now."""
-        cache, bar = self._layers[index], self.bar[row]
-        song = cache.songs[row]
-        reading, pattern = self.model.reading_of(index), self.model.config.pattern(index)
-        pieces = [song.prefix]
-        if reading is not None:
-            pattern = reading.pattern(pattern)
-            pieces.append(song.extra[:, :, reading.visible(pattern, self.songs[row], bar)])
-        pieces.append(song.summaries[:, :, pattern.far_bars(bar)])
-        song.bars = {other: kept for other, kept in song.bars.items() if other >= bar - pattern.reach}
-        pieces += [song.bars[other] for other in pattern.near_bars(bar)]
-        cache.fill(row, torch.cat([*pieces, own], dim=2), own.shape[2])
+                own = [(outputs[layer].key[tokens], outputs[layer].value[tokens]) for layer in group.layers]
+                group.open_bar(row, row, bar, _stacked(own))
 
     def _end_bars(self, rows: Sequence[int]) -> None:
         """Summarise the bars that have just ended in these rows, and open the next ones (spec section 9)."""
         model = self.model
-        device = self._beats.device
-        bars = torch.tensor([self.bar[row] for row in rows], device=device)
-        songs = torch.tensor([self.songs[row] for row in rows], device=device)
+        bars = torch.tensor([self.bar[row] for row in rows], device=self._beats.device)
+        songs = torch.tensor([self.songs[row] for row in rows], device=self._beats.device)
+        places = [(place,) for place in range(len(rows))]
+        own = [[group.own(row) for row in rows] for group in self._groups]
+        of_layers: list[Tensor] = []
         summaries = model.embed_summaries(bars + 1)
         with model.presenting(SummaryRows(song=songs, bar=bars)):
-            for layer, cache in zip(model.typed_layers, self._layers, strict=True):
-                own = [cache.own(row).clone() for row in rows]
-                keys, values = zip(*(kept.transpose(1, 2) for kept in own), strict=True)
-                places = [(place,) for place in range(len(rows))]
+            for index, layer in enumerate(model.typed_layers):
+                group, place = self._place[index]
+                kept = own[self._groups.index(group)]
+                keys, values = ([bar[place, i].transpose(0, 1) for bar in kept] for i in range(2))
                 summarised = layer.self_attn.summarise(layer.norm(summaries), keys, values, places)
-                key2, value2 = layer.self_attn.project_summaries(summarised)
-                for place, row in enumerate(rows):
-                    song = cache.songs[row]
-                    song.bars[self.bar[row]] = own[place]
-                    new = torch.stack([key2[place], value2[place]])[:, :, None]
-                    song.summaries = torch.cat([song.summaries, new], dim=2)
+                of_layers.append(torch.stack(layer.self_attn.project_summaries(summarised), dim=1))
                 summaries = layer.finish(summaries, summarised)
         for row in rows:
             self.bar[row] += 1
-            for index, cache in enumerate(self._layers):
-                self._open_bar(index, row, cache.songs[row].prefix[:, :, :0])
+        self._numbers = torch.tensor(self.bar, device=self._beats.device)
+        for group, kept in zip(self._groups, own, strict=True):
+            new = torch.stack([of_layers[layer] for layer in group.layers])  # (layers, rows, 2, heads, head_dim)
+            for place, row in enumerate(rows):
+                song = group.songs[row]
+                song.bars[self.bar[row] - 1] = kept[place]
+                song.summaries = torch.cat([song.summaries, new[:, place, :, :, None]], dim=3)
+                group.open_bar(row, self.songs[row], self.bar[row])
+
+
+class _Embedding:
+    """What `MuseFormer.embed` gives for single tokens, with all that depends on the token or beat alone in tables."""
+
+    def __init__(self, model: MuseFormer) -> None:
+        config = model.config
+        weight = model.reg_proj_embeddings.weight
+        self._bar_dim = config.bar_dim
+        token, self._bar, beat = weight.split([config.token_dim, config.bar_dim, config.beat_dim], dim=1)
+        scale = math.sqrt(config.token_dim)
+        self._tokens = functional.linear(
+            scale * model.embed_regular_tokens.weight, token, model.reg_proj_embeddings.bias
+        )
+        ids = torch.arange(config.vocabulary_size, device=weight.device)
+        self._onsets = latest_beats(ids[:, None], config)[:, 0]
+        self._has_beat = beat_ids(ids, torch.ones_like(ids), config)
+        beats = torch.arange(int(self._onsets.max()) + 1, device=weight.device)
+        self._beats = functional.linear(sinusoid(beats, config.beat_dim, weight), beat)
+
+    def latest(self, tokens: Tensor, before: Tensor) -> Tensor:
+        """Beat of the latest onset + 1 once these tokens (batch,) have come."""
+        onsets = self._onsets[tokens]
+        return torch.where(onsets > 0, onsets, before)
+
+    def __call__(self, tokens: Tensor, bar_ids: Tensor, latest: Tensor) -> Tensor:
+        """Token, bar and latest beat, (batch,) each -> (batch, dim)."""
+        bars = functional.linear(sinusoid(bar_ids, self._bar_dim, self._tokens), self._bar)
+        return self._tokens[tokens] + self._beats[latest * self._has_beat[tokens]] + bars
+
+
+def _stacked(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Keys and values (places, heads, head_dim) of several layers -> (layers, 2, heads, places, head_dim)."""
+    return torch.stack([torch.stack(pair) for pair in pairs]).transpose(2, 3)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.layout import Read
+from fairseq_meloformer.museformer.precision import Int8Linear
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,15 @@ class SelfAttention(nn.Module):
             for name in ("query", "key", "value")
         )
         return query, key, value
+
+    def fused(self) -> nn.Linear:
+        """Queries, keys and values of the regular stream by one product: (..., dim) -> (..., 3 * dim). For decoding."""
+        names = ("query", "key", "value")
+        weight = torch.cat([self.get_parameter(f"reg_{name}_proj.weight") for name in names])
+        linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        linear.weight = nn.Parameter(weight)
+        linear.bias = nn.Parameter(torch.cat([self.get_parameter(f"reg_{name}_bias") for name in names]))
+        return Int8Linear(linear) if isinstance(self.reg_out_proj, Int8Linear) else linear
 
     def project_summaries(self, summarised: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (rows, heads, head_dim) under which tokens read summaries. Injection hooks in here."""
@@ -194,7 +204,7 @@ class Layer(nn.Module):
         )
 
     def _drop(self, x: Tensor) -> Tensor:
-        return functional.dropout(x, self.dropout, self.training)
+        return functional.dropout(x, self.dropout) if self.training else x
 
 
 def _segments(packed: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:

@@ -1,11 +1,11 @@
 """Drawing songs from a MuseFormer, many at a time, each with its own randomness."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.errors import InputError
@@ -61,6 +61,18 @@ class Sampling:
         return self.logit_guidance != 1
 
 
+class Decoding(Protocol):
+    """What songs are drawn from: `DecodingCache`, or `UncachedDecoding` where a model has no cache."""
+
+    logits: Tensor
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, vocabulary) of what follows one more token (batch,) per song."""
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order."""
+
+
 class _Uniform:
     """Uniform random numbers of several songs, so that a song does not depend on the batch it is in."""
 
@@ -85,7 +97,7 @@ class _Uniform:
 
 @torch.inference_mode()
 def generate(
-    model: MuseFormer,
+    model: nn.Module,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
@@ -93,6 +105,7 @@ def generate(
     grammar: "Grammar | None" = None,
     chunking: Chunking | None = None,
     bias: Tensor | None = None,
+    decoding: Callable[[Any, Tensor, Chunking], Decoding] = DecodingCache,
 ) -> list[list[int]]:
     """Continue songs until they end.
 
@@ -105,18 +118,19 @@ def generate(
         grammar: started for these prompts; tokens that it forbids are never chosen. It says when a song may end.
         chunking: the model's own if None.
         bias: (songs, bars, vocabulary) added to the logits while that bar is written; the last one stays in force.
+        decoding: made of model, batch and chunking; `UncachedDecoding` for a model that is not ours.
 
     Returns:
         Per song the prompt and what follows, without BOS and END.
     """
-    device = model.layer_norm.weight.device
+    device = next(model.parameters()).device
     songs = [list(prompt) for prompt in prompts]
     batch = pad_sequence([torch.tensor([BOS, *prompt]) for prompt in prompts], batch_first=True, padding_value=PAD).to(
         device
     )
-    cache = DecodingCache(
-        model, torch.cat([batch, batch]) if sampling.guided else batch, chunking or model.config.chunking
-    )
+    if chunking is None:
+        chunking = model.config.chunking if isinstance(model, MuseFormer) else "infer"
+    cache = decoding(model, torch.cat([batch, batch]) if sampling.guided else batch, chunking)
     uniform = _Uniform(range(len(songs)) if seeds is None else seeds, device)
     active = list(range(len(songs)))
     while True:

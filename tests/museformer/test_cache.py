@@ -15,7 +15,11 @@ from fairseq_meloformer.museformer.sampling import Sampling, generate
 CHUNKINGS = ("infer", "bosbar")
 
 
-def assert_exact(model, tokens, chunking, start=1, atol=1e-11):
+# In float64 too, since the activation is computed in fp32 as in fairseq: now and then its input rounds the other way.
+FLOAT64 = 1e-7
+
+
+def assert_exact(model, tokens, chunking, start=1, atol=FLOAT64):
     full = model(tokens, chunking=chunking)
     cache = DecodingCache(model, tokens[:, :start], chunking)
     torch.testing.assert_close(cache.logits, full[:, start - 1], atol=atol, rtol=0)
@@ -67,7 +71,7 @@ def test_injection_in_every_scope(shared, scope, options):
         changed = model(batch) - plain
     assert changed[0].abs().max() > 0.1
     if "near" not in options:
-        assert not changed[1].any()
+        assert changed[1].abs().max() < FLOAT64
 
 
 @torch.no_grad()
@@ -81,16 +85,16 @@ def test_rows_can_be_dropped_and_repeated(shared):
         cache = DecodingCache(model, batch[:, :100])
         cache.select(rows)
         for place in range(100, 200):
-            torch.testing.assert_close(cache.step(batch[rows, place]), full[:, place], atol=1e-11, rtol=0)
+            torch.testing.assert_close(cache.step(batch[rows, place]), full[:, place], atol=FLOAT64, rtol=0)
 
 
 @torch.no_grad()
 def test_old_bars_are_dropped(shared):
     tokens = random_song(0, 120, 360)[None]
     cache = DecodingCache(tiny(shared), tokens)
-    for layer in cache._layers:
-        assert len(layer.songs[0].bars) == 32
-        assert layer.songs[0].summaries.shape[2] == cache.bar[0]
+    for group in cache._groups:
+        assert len(group.songs[0].bars) == 32
+        assert group.songs[0].summaries.shape[3] == cache.bar[0]
 
 
 @pytest.mark.parametrize("name", ["pre", "nopre"])

@@ -1,0 +1,69 @@
+"""Decoding without a cache: every token costs a pass over its whole song.
+
+For models that cannot do better, such as upstream's own code, and as the measure of what `DecodingCache` gains.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_meloformer.museformer.config import Chunking
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.music.vocabulary import BOS, PAD
+
+
+class UncachedDecoding:
+    """A stand-in for `DecodingCache`: the same logits, from `model(tokens)` alone.
+
+    Attributes:
+        logits: (batch, vocabulary) of the token that follows each song so far.
+        songs: which song of the original batch each row is, after `select`.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: nn.Module, prompts: Tensor, chunking: Chunking = "infer") -> None:
+        """Read the prompts.
+
+        Args:
+            model: ours, or any that maps ids (1, length) to logits (1, length, vocabulary), alone or first of a tuple.
+                Songs go through it one at a time: upstream's code finds the bars of one song only.
+            prompts: (batch, length) ids: BOS, then the beginning of each song if any; padded on the right.
+            chunking: of our models; others have their own.
+        """
+        self.model = model
+        self.songs = list(range(len(prompts)))
+        self._chunking = chunking
+        self._tokens = [song[song != PAD] for song in prompts]
+        self.logits = self._read()
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, vocabulary) of what follows one more token (batch,) per song."""
+        self._tokens = [torch.cat([song, token[None]]) for song, token in zip(self._tokens, tokens, strict=True)]
+        self.logits = self._read()
+        return self.logits
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order."""
+        self.songs = [self.songs[row] for row in rows]
+        self._tokens = [self._tokens[row] for row in rows]
+        self.logits = self.logits[list(rows)]
+
+    def _read(self) -> Tensor:
+        return torch.stack([self._last(song, number) for song, number in zip(self._tokens, self.songs, strict=True)])
+
+    def _last(self, song: Tensor, number: int) -> Tensor:
+        if not isinstance(self.model, MuseFormer):
+            output = self.model(song[None])
+            return _logits(output)[0, -1]
+        # An injection knows songs by their number in the batch: those before this one are there, and empty.
+        batch = song.new_full((number + 1, len(song)), PAD)
+        batch[:, 0] = BOS
+        batch[number] = song
+        return _logits(self.model(batch, chunking=self._chunking))[number, -1]
+
+
+def _logits(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Of a model's output, which is a pair in fairseq."""
+    return output if isinstance(output, Tensor) else output[0]
