@@ -1,0 +1,136 @@
+"""Measure everything that has to be fast, and print a table.
+
+Writes results.json and time_per_token.png to --output. Takes some minutes; the machine should have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchmarks import attention, composing, decoding, stages
+from benchmarks.material import SkippedError
+from benchmarks.measure import Options
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.measure import Figure, Row
+
+BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
+    "compose": composing.compose,
+    "plan": composing.plan,
+    "streams": decoding.streams,
+    "lengths": decoding.lengths,
+    "precision": decoding.precision,
+    "forward": attention.forward,
+    "training": attention.training,
+    "memory": attention.memory,
+    "tokenising": stages.tokenising,
+    "extraction": stages.extraction,
+    "loader": stages.loader,
+}
+_HEAD = ("", "ours (least - greatest)", "baseline", "ratio", "target")
+_WIDTHS = (62, 42, 60, 8, 30)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks that were asked for; 1 if a target was missed."""
+    args = _parse(arguments)
+    options = Options(args.quick, args.midi, args.data, args.output or _default_output(args.quick))
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    options.output.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    results: dict[str, list[dict[str, object]]] = {}
+    missed = 0
+    _print(_HEAD)
+    for name in args.only or BENCHMARKS:
+        results[name] = []
+        try:
+            for row in BENCHMARKS[name](options):
+                _print(_cells(row))
+                results[name].append(dataclasses.asdict(row))
+                missed += row.met is False
+        except SkippedError as reason:
+            print(f"{name}: skipped, {reason}")
+        except InputError as reason:
+            print(f"{name}: FAILED, {reason}")
+            missed += 1
+    _save(options.output / "results.json", args.threads, results)
+    return int(missed > 0 and not args.quick)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=f"some of: {', '.join(BENCHMARKS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="toy sizes: shows that everything runs, measures nothing")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="threads (default: all)")
+    parser.add_argument("--midi", type=Path, metavar="DIR", help="MIDI files to tokenise, and to take perplexity on")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="prepared music; perplexity is of its split valid")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where results go (default: benchmarks/)")
+    return parser.parse_args(arguments)
+
+
+def _default_output(quick: bool) -> Path:
+    """Beside this file; what a quick run says is not worth keeping."""
+    return Path(tempfile.mkdtemp(prefix="benchmarks-")) if quick else Path(__file__).parent
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    theirs = f"{row.baseline}: {_number(row.theirs.median)} {row.unit}" if row.theirs is not None else ""
+    verdict = {True: "met", False: "MISSED", None: ""}[row.met]
+    ratio = "" if row.ratio is None else _number(row.ratio)
+    return row.what, f"{_figure(row.ours)} {row.unit}", theirs, ratio, f"{row.target} {verdict}".strip()
+
+
+def _figure(figure: Figure) -> str:
+    if figure.low == figure.high:
+        return _number(figure.median)
+    return f"{_number(figure.median)} ({_number(figure.low)} - {_number(figure.high)})"
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _print(cells: Sequence[str]) -> None:
+    print("  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip(), flush=True)
+
+
+def _save(path: Path, threads: int, results: dict[str, list[dict[str, object]]]) -> None:
+    """Merge with the results of earlier runs of other benchmarks."""
+    kept = json.loads(path.read_text("utf-8"))["results"] if path.is_file() else {}
+    about = {
+        "processor": _processor(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    write_json(path, {"machine": about, "results": {**kept, **results}})
+
+
+def _processor() -> str:
+    """Its name, where Linux tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The whole song at once: against dense attention, and the memory that it takes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchmarks.dense import dense, language_loss
+from benchmarks.material import full_size, size, song
+from benchmarks.measure import Figure, Options, Row, alternately
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from fairseq_meloformer.museformer import MuseFormer
+
+
+def forward(options: Options) -> Iterator[Row]:
+    """A forward pass against dense masked attention."""
+    model = full_size(options)
+    for length in (200, 400) if options.quick else (1024, 2048, 4096, 8192):
+        tokens = song(length)[None]
+        times = alternately(
+            {"ours": lambda: _pass(model, tokens), "dense": lambda: _dense(model, tokens)},  # noqa: B023  called at once
+            options.repeats(3 if length > 4096 else 5),
+        )
+        ratio = times["dense"].median / times["ours"].median
+        least = 5 if length == 8192 else 1
+        yield Row(
+            f"forward pass, {length} tokens, {size(model)}",
+            times["ours"],
+            "s",
+            "dense masked attention",
+            times["dense"],
+            ratio,
+            f"at least {least} times as fast",
+            ratio >= least,
+        )
+
+
+def _pass(model: MuseFormer, tokens: Tensor) -> None:
+    with torch.no_grad():
+        model(tokens)
+
+
+def _dense(model: MuseFormer, tokens: Tensor) -> None:
+    with dense(), torch.no_grad():
+        model(tokens)
+
+
+def training(options: Options) -> Iterator[Row]:
+    """A training step, forward and backward, against dense masked attention."""
+    model = full_size(options).train()
+    length = 300 if options.quick else 4096
+    tokens = song(length)[None]
+
+    def step() -> None:
+        model.zero_grad()
+        language_loss(model, tokens).backward()
+
+    def dense_step() -> None:
+        with dense():
+            step()
+
+    times = alternately({"ours": step, "dense": dense_step}, options.repeats(3))
+    ratio = times["dense"].median / times["ours"].median
+    yield Row(
+        f"training step, {length} tokens, {size(model)}",
+        times["ours"],
+        "s",
+        "dense masked attention",
+        times["dense"],
+        ratio,
+        "at least 3 times as fast",
+        ratio >= 3,
+    )
+
+
+def memory(options: Options) -> Iterator[Row]:
+    """Peak memory of a forward pass, each length in a process of its own."""
+    lengths = (200, 400, 800, 1600) if options.quick else (2048, 4096, 8192, 16384)
+    peaks = []
+    for length in lengths:
+        command = [sys.executable, "-m", "benchmarks.peak", str(length), *(["--quick"] if options.quick else [])]
+        peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))  # noqa: S603
+        yield Row(f"memory of a forward pass, {length} tokens", Figure.of([peaks[-1]]), "MB")
+    # Linear growth: twice the length costs twice as much more.
+    growth = (peaks[3] - peaks[2]) / max(peaks[2] - peaks[1], 1e-9)
+    what = f"growth of memory {lengths[2]} -> {lengths[3]} against {lengths[1]} -> {lengths[2]}"
+    yield Row(what, Figure.of([growth]), "times", target="linear: 2 (quadratic: 4)", met=growth < 2.5)

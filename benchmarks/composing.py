@@ -1,0 +1,103 @@
+"""What ships, from a sentence to MIDI: many songs, one song, the first bar, and the plan alone."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchmarks.material import embedded, size, song
+from benchmarks.measure import Figure, Options, Row, alternately, seconds
+from fairseq_meloformer.bridge import Bridge
+from fairseq_meloformer.injection.composer import Composer, Settings
+from fairseq_meloformer.museformer.sampling import Sampling
+from fairseq_meloformer.museformer.uncached import UncachedDecoding
+from fairseq_meloformer.music import midi
+from fairseq_meloformer.pretrained import BRIDGE
+from fairseq_meloformer.prompts import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT = Settings()
+TEXTS = ("暴风雨", "a slow lullaby, high and soft", "江南烟雨", "a night train through snow")
+
+
+def compose(options: Options) -> Iterator[Row]:
+    """The embedded default: 32 songs at once, one song, one bar; models are loaded before."""
+    composer = Composer(embedded(), Bridge.from_pretrained(BRIDGE))
+    songs, bars = (2, 2) if options.quick else (32, 32)
+    requests = [Request(text, seed=seed, bars=bars) for seed, text in enumerate(islice(cycle(TEXTS), songs))]
+    composer.bridge.plan([TEXTS[0]], 2)  # loads the text encoder
+    tokens: list[int] = []
+    first_bar: list[int] = []
+
+    def run(wanted: list[Request], settings: Settings = DEFAULT) -> None:
+        pieces = composer.compose(wanted, settings)
+        with tempfile.TemporaryDirectory() as folder:
+            for number, piece in enumerate(pieces):
+                midi.write(piece.midi, Path(folder) / f"{number}.mid")
+        tokens.append(sum(len(piece.tokens) for piece in pieces))
+        first_bar.append(pieces[0].tokens.index("b-1") + 1)
+
+    times = [seconds(lambda: run(requests)) for _ in range(options.repeats(2))]
+    rate = Figure.of([tokens[-1] / time for time in times])
+    uncached = _uncached_seconds(composer, tokens[-1] // songs, options)
+    share = 1 / uncached.median
+    yield Row(
+        f"{songs} songs of {bars} bars at once ({tokens[-1]} tokens), {size(composer.model)}",
+        rate,
+        "tokens/s",
+        "uncached (from the time of a token in the middle of a song)",
+        uncached.mapped(lambda value: 1 / value),
+        rate.median / share,
+        "at least 3000 tokens/s",
+        rate.median >= 3000,
+    )
+    each = Figure.of(times).mapped(lambda value: value / songs)
+    yield Row("the same, for each song", each, "s", target="less than 1 s", met=each.median < 1)
+    single = Figure.of([seconds(lambda: run(requests[:1])) for _ in range(options.repeats(3))])
+    yield Row(
+        f"a single song of {bars} bars ({tokens[-1]} tokens)",
+        single,
+        "s",
+        "uncached (estimated as above)",
+        uncached.mapped(lambda value: value * tokens[-1]),
+        uncached.median * tokens[-1] / single.median,
+        "at most 10 s",
+        single.median <= 10,
+    )
+    until = Settings(sampling=Sampling(max_tokens=first_bar[-1]))
+    first = Figure.of([seconds(lambda: run(requests[:1], until)) for _ in range(options.repeats(5))])
+    yield Row("first bar of it, plan included", first, "s", target="less than 1 s", met=first.median < 1)
+
+
+def _uncached_seconds(composer: Composer, tokens: int, options: Options) -> Figure:
+    """For a token in the middle of a song."""
+    middle = song(max(2, tokens // 2))[None]
+    return Figure.of([seconds(lambda: UncachedDecoding(composer.model, middle)) for _ in range(options.repeats(5))])
+
+
+def plan(options: Options) -> Iterator[Row]:
+    """A plan of the bridge that ships, from text."""
+    bridge = Bridge.from_pretrained(BRIDGE)
+    bars = 4 if options.quick else 64
+
+    def sample() -> None:
+        bridge.plan([TEXTS[1]], bars, nfe=10)
+
+    sample()
+    with torch.inference_mode():
+        times = alternately({"plan": sample, "text": lambda: bridge.read([TEXTS[1]])}, options.repeats(10))
+    yield Row(
+        f"a plan of {bars} bars in 10 steps, {size(bridge)}",
+        times["plan"],
+        "s",
+        "reading the text alone",
+        times["text"],
+        target="at most 1 s",
+        met=times["plan"].median <= 1,
+    )

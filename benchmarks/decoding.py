@@ -1,0 +1,181 @@
+"""One token after the other: against the bare weights, against no cache, and from short songs to long ones."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from benchmarks.dense import language_loss
+from benchmarks.material import embedded, full_size, held_out, size, song
+from benchmarks.measure import Figure, Options, Row, alternately, seconds
+from fairseq_meloformer.museformer.cache import DecodingCache
+from fairseq_meloformer.museformer.precision import PRECISIONS, convert
+from fairseq_meloformer.museformer.uncached import UncachedDecoding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from fairseq_meloformer.museformer import MuseFormer
+
+STEPS = 100  # a bar
+
+
+class Stream:
+    """A decoding that has read the beginnings of some songs, and goes on with what follows in them."""
+
+    def __init__(self, model: MuseFormer, songs: Tensor, begun: int) -> None:
+        self._songs, self._place = songs, begun
+        self._decoding = DecodingCache(model, songs[:, :begun])
+
+    def go_on(self, steps: int) -> None:
+        """Decode so many tokens of every song."""
+        for place in range(self._place, self._place + steps):
+            self._decoding.step(self._songs[:, place])
+        self._place += steps
+
+
+def _songs(number: int, length: int, *, even: bool = False) -> Tensor:
+    return torch.stack([song(length, seed, even=even) for seed in range(number)])
+
+
+def streams(options: Options) -> Iterator[Row]:
+    """Single stream and batch of 16 at the published size, beside one pass over the bare weights."""
+    model = full_size(options)
+    begun, repeats, steps = (150, 2, 5) if options.quick else (1000, 10, 20)
+    length = begun + repeats * steps
+    single, batch = Stream(model, _songs(1, length), begun), Stream(model, _songs(16, length), begun)
+    matrices = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    matrices = list({id(matrix): matrix for matrix in matrices}.values())
+    vectors = [torch.randn(matrix.shape[1]) for matrix in matrices]
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for _ in range(steps):
+            for matrix, vector in zip(matrices, vectors, strict=True):
+                torch.mv(matrix, vector)
+
+    bare()
+    functions = {"bare": bare, "single": lambda: single.go_on(steps), "batch": lambda: batch.go_on(steps)}
+    times = alternately(functions, repeats)
+    milliseconds = {name: figure.mapped(lambda value: 1e3 * value / steps) for name, figure in times.items()}
+    ratio = times["single"].median / times["bare"].median
+    yield Row(
+        f"single stream at {begun} tokens, {size(model)}",
+        milliseconds["single"],
+        "ms a token",
+        "bare weights, once with a vector",
+        milliseconds["bare"],
+        ratio,
+        "at most 2.5 times as long",
+        ratio <= 2.5,
+    )
+    rates = {
+        name: times[name].mapped(lambda value: number * steps / value)  # noqa: B023  called at once
+        for name, number in (("single", 1), ("batch", 16))
+    }
+    ratio = rates["batch"].median / rates["single"].median
+    yield Row(
+        f"batch of 16 at {begun} tokens, {size(model)}",
+        rates["batch"],
+        "tokens/s",
+        "single stream",
+        rates["single"],
+        ratio,
+        "at least 8 times as many",
+        ratio >= 8,
+    )
+
+
+def lengths(options: Options) -> Iterator[Row]:
+    """Time per token against length, with and without a cache; also a picture."""
+    model = full_size(options)
+    places = (64, 128, 256, 512) if options.quick else (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
+    repeats, steps = options.repeats(5), 10 if options.quick else STEPS
+    songs = _songs(1, places[-1] + repeats * steps, even=True)
+    cached = {place: Stream(model, songs, place) for place in places}
+    ours = alternately({place: lambda s=stream: s.go_on(steps) for place, stream in cached.items()}, repeats)
+    ours = {place: figure.mapped(lambda value: 1e3 * value / steps) for place, figure in ours.items()}
+    theirs = {}
+    for place in places:
+        if place <= 4000:
+            times = [seconds(lambda: UncachedDecoding(model, songs[:, :place])) for _ in range(options.repeats(3))]  # noqa: B023
+            theirs[place] = Figure.of(times).mapped(lambda value: 1e3 * value)
+    for place in places:
+        baseline = {"baseline": "uncached", "theirs": theirs[place]} if place in theirs else {}
+        ratio = theirs[place].median / ours[place].median if place in theirs else None
+        yield Row(f"token {place}, {size(model)}", ours[place], "ms", ratio=ratio, **baseline)
+    short = 1000 if 1000 in places else places[0]
+    ratio = ours[places[-1]].median / ours[short].median
+    yield Row(
+        f"time per token at {places[-1]}",
+        ours[places[-1]],
+        "ms",
+        f"at {short}",
+        ours[short],
+        ratio,
+        "at most 1.3 times as long",
+        ratio <= 1.3,
+    )
+    _draw(ours, theirs, options.output / "time_per_token.png")
+
+
+def _draw(ours: dict[int, Figure], theirs: dict[int, Figure], path: Path) -> None:
+    import matplotlib as mpl  # noqa: PLC0415  the other benchmarks need not wait for it
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for values, colour, label in (
+        (theirs, "#b5564a", "a full forward pass for every token"),
+        (ours, "#2f6f8f", "MeloFormer's exact cache"),
+    ):
+        places = sorted(values)
+        axes.plot(places, [values[place].median for place in places], "o-", color=colour)
+        low, high = ([getattr(values[place], name) for place in places] for name in ("low", "high"))
+        axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.annotate(
+            label, (places[-1], values[places[-1]].median), (0, 9), textcoords="offset points", ha="right", color=colour
+        )
+    axes.set(xscale="log", yscale="log", xlabel="tokens in the song so far", ylabel="milliseconds per token")
+    axes.set_ylim(top=axes.get_ylim()[1] * 2)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def precision(options: Options) -> Iterator[Row]:
+    """bfloat16 and int8 against float32: speed at the published size, perplexity of the model that ships."""
+    model = full_size(options)
+    begun, repeats, steps = (150, 2, 5) if options.quick else (1000, 5, 20)
+    for number in (1, 16):
+        songs = _songs(number, begun + repeats * steps)
+        all_streams = {name: Stream(convert(copy.deepcopy(model), name), songs, begun) for name in PRECISIONS}
+        functions = {name: lambda s=stream: s.go_on(steps) for name, stream in all_streams.items()}
+        times = alternately(functions, repeats)
+        rates = {name: figure.mapped(lambda value: number * steps / value) for name, figure in times.items()}  # noqa: B023
+        for name in PRECISIONS[1:]:
+            ratio = rates[name].median / rates["float32"].median
+            what = f"{name}, {'single stream' if number == 1 else f'batch of {number}'}, {size(model)}"
+            yield Row(what, rates[name], "tokens/s", "float32", rates["float32"], ratio)
+    with tempfile.TemporaryDirectory() as scratch:
+        songs = list(held_out(options, Path(scratch), *((2, 100) if options.quick else (12, 2048))))
+    plain = _perplexity(embedded(), songs)
+    for name in PRECISIONS[1:]:
+        found = _perplexity(convert(embedded(), name), songs)
+        what = f"{name}, perplexity of museformer-mini, {len(songs)} held-out songs"
+        yield Row(what, Figure.of([found]), "", "float32", Figure.of([plain]), found / plain)
+
+
+@torch.no_grad()
+def _perplexity(model: MuseFormer, songs: list[Tensor]) -> float:
+    """Of all next tokens of all songs."""
+    total = sum(float(language_loss(model, tokens[None])) * (len(tokens) - 1) for tokens in songs)
+    return float(torch.tensor(total / sum(len(tokens) - 1 for tokens in songs)).exp())
