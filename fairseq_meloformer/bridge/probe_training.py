@@ -84,7 +84,7 @@ def _step(probe: Probe, optimiser: torch.optim.Optimizer, pooled: Tensor, target
     entropies = -(sides * probe.train().logits(pooled).log_softmax(-1)).sum(-1)
     loss = (weight * entropies).sum() / weight.sum()
     optimiser.zero_grad()
-    loss.backward()
+    torch.autograd.backward(loss)
     optimiser.step()
     return float(loss.detach())
 

@@ -229,7 +229,7 @@ class _Embedding:
         config = model.config
         weight = model.reg_proj_embeddings.weight
         self._bar_dim = config.bar_dim
-        token, self._bar, beat = weight.split([config.token_dim, config.bar_dim, config.beat_dim], dim=1)
+        token, self._bar, beat = torch.split(weight, [config.token_dim, config.bar_dim, config.beat_dim], dim=1)
         scale = math.sqrt(config.token_dim)
         self._tokens = functional.linear(
             scale * model.embed_regular_tokens.weight, token, model.reg_proj_embeddings.bias

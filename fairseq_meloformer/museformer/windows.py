@@ -45,7 +45,7 @@ class Windows:
         pages = self._index(self._pages[song])
         layers, both, _, heads, _, head_dim = self._content.shape
         padding = self._content.new_zeros(layers, both, heads, len(pages) * _PAGE - places, head_dim)
-        joined = torch.cat([*content, padding], dim=3).unflatten(3, (len(pages), _PAGE)).transpose(2, 3)
+        joined = torch.unflatten(torch.cat([*content, padding], dim=3), 3, (len(pages), _PAGE)).transpose(2, 3)
         self._content.index_copy_(2, pages, joined)
         self._bias[pages[:-1]] = 0
         self._bias[pages[-1]] = self._empty
