@@ -49,6 +49,6 @@ setup(
             "scikit-learn",
         ],
         "annotate": ["openai>=3", "opencc>=1.1.9", "rapidfuzz>=3"],
-        "dev": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-pyyaml", "types-tqdm"],
+        "dev": ["hypothesis", "music21>=9", "mypy", "pytest", "pytest-xdist", "ruff", "types-pyyaml", "types-tqdm"],
     },
 )
