@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "compose": Command("injection.compose", "write music to a description in Chinese or English"),
     "prepare": Command("music.prepare", "turn a folder of MIDI files into training data"),
+    "card": Command("music.data_card", "describe prepared data: counts, histograms, shares"),
     "caption": Command("music.sources.command", "describe MIDI files, or import descriptions from elsewhere"),
     "understand": Command("bridge.understand", "show what a description is taken to ask for"),
     "evaluate": Command("evaluation.command", "report how well pieces do what their prompts ask for"),

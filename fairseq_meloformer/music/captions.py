@@ -56,7 +56,7 @@ class Caption:
 
     def row(self) -> dict[str, str]:
         """As prepared data hold captions."""
-        return {"text": self.text, "lang": self.lang, "source": SOURCE, "licence": LICENCE}
+        return {"text": self.text, "lang": self.lang, "style": self.style, "source": SOURCE, "licence": LICENCE}
 
 
 class Captioner:

@@ -2,7 +2,8 @@
 
 Written to DATA: `dict.txt`; for each split `<split>.tokens` (a passage a line) and `<split>.items.jsonl` (what the
 passage is, line by line); `levels.json`, what counts as fast or high in this corpus; `rejected.jsonl`, files that were
-refused and why; `prepare.json`, settings and counts. Killed at any moment, the same command goes on.
+refused and why; `prepare.json`, settings and counts; `data_card.md` with its picture. Killed at any moment, the same
+command goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import JsonlLog, write_json
 from fairseq_meloformer.jobs import run as run_job
-from fairseq_meloformer.music import midi, remi
+from fairseq_meloformer.music import data_card, midi, remi
 from fairseq_meloformer.music.attributes import measure, measure_passage
 from fairseq_meloformer.music.augment import Augmentation, programs
 from fairseq_meloformer.music.corpus import Corpus, Sources
@@ -136,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
     names = ("describe", "train_passages", "valid_share", "test_share")
     choices = {name: getattr(args, name) for name in names}
     write_json(data / "prepare.json", {"settings": dataclasses.asdict(settings), **choices, "counts": found})
+    data_card.write(data)
     sys.stdout.write(json.dumps({"data": str(data), **found}, ensure_ascii=False) + "\n")
     return 0 if counts.done + counts.skipped else 1
 
