@@ -16,6 +16,7 @@ from fairseq_meloformer.music.balance import cell, draw
 from fairseq_meloformer.music.captions import Captioner
 from fairseq_meloformer.music.levels import Levels
 from fairseq_meloformer.music.splits import SPLITS, SongKeys, assign
+from fairseq_meloformer.music.tonality import transposed_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,14 +61,15 @@ class Sources:
         """A metadata field of a song, empty when unknown."""
         return str(self.metadata.get(path, {}).get(name) or "")
 
-    def captions_of(self, path: str, bars: tuple[int, int]) -> list[Row]:
-        """Captions of the song, or of bars that this passage lies in, each text once."""
+    def captions_of(self, path: str, bars: tuple[int, int], transposition: int) -> list[Row]:
+        """Captions of the song, or of bars that this passage lies in, each text once; keys are named as transposed."""
         found: dict[str, Row] = {}
         for row in self.captions.get(path, []):
             first, end = row.get("bars") or bars
             if first <= bars[0] and bars[1] <= end:
                 names = ("text", "lang", "source", "licence")
-                found.setdefault(row["text"], {name: row.get(name, "") for name in names})
+                text = transposed_text(row["text"], transposition)
+                found.setdefault(text, {name: row.get(name, "") for name in names} | {"text": text})
         return list(found.values())
 
 
@@ -159,7 +161,7 @@ class Corpus:
                 "id": f"{path}:{first}-{end}",
                 "path": path,
                 "bars": [first, end],
-                "captions": self._sources.captions_of(path, (first, end)),
+                "captions": self._sources.captions_of(path, (first, end), song["transposition"]),
                 "attributes": window["attributes"],
                 "transposition": song["transposition"],
                 "title": self._sources.of(path, "title"),

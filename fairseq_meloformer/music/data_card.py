@@ -155,9 +155,9 @@ def _draw(path: Path, corpus: Sequence[Attributes], train: Sequence[Attributes])
     for axes, axis in zip(figure.subplots(2, 4).flat, AXES, strict=True):
         both = [[float(row[axis]) for row in rows if isinstance(row.get(axis), float)] for rows in (corpus, train)]
         edges = np.histogram_bin_edges(np.clip(both[0], *np.quantile(both[0], (0.002, 0.998))), _BINS).tolist()
-        axes.hist(both[0], edges, density=True, color=PALE, alpha=0.5, label="corpus")
-        if both[1]:
-            axes.hist(both[1], edges, density=True, histtype="step", color=_TRAIN, linewidth=1.4, label="train")
+        grey, blue = (np.full(len(values), 1 / max(1, len(values))) for values in both)  # shares, not counts
+        axes.hist(both[0], edges, weights=grey, color=PALE, alpha=0.5, label="corpus")
+        axes.hist(both[1], edges, weights=blue, histtype="step", color=_TRAIN, linewidth=1.4, label="train")
         axes.set_title(axis, color=INK, fontsize=10)
         axes.set_xlabel(ATTRIBUTES[axis].unit, color=INK, fontsize=8)
         axes.set_yticks([])

@@ -4,6 +4,7 @@ Source: C. L. Krumhansl, Cognitive Foundations of Musical Pitch (1990), chapter 
 and Kessler (1982).
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,11 @@ def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 _KEYS: Final = _unit(
     np.concatenate([[np.roll(profile, tonic) for tonic in range(12)] for profile in _KRUMHANSL_KESSLER])
 )
+
+
+# A capital that follows "in" or "of", for "A minor change" is no key.
+_ENGLISH_KEY: Final = re.compile(r"(?<=\b(?:in|of) )([A-G])(#|b|[ -]sharp|[ -]flat)? (major|minor)\b")
+_CHINESE_KEY: Final = re.compile(r"(升|降)?([A-G])([大小]调)")
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,25 @@ def transposed(key: str, semitones: int) -> str:
     """A key's name so many semitones higher, such as "C minor" for ("A minor", 3)."""
     tonic, mode = key.split()
     return f"{PITCH_NAMES[(PITCH_NAMES.index(tonic) + semitones) % 12]} {mode}"
+
+
+def transposed_text(text: str, semitones: int) -> str:
+    """A text in which the keys that it names ("in F# minor", 降E大调) are so many semitones higher."""
+    text = _ENGLISH_KEY.sub(lambda found: _moved(found, semitones), text)
+    return _CHINESE_KEY.sub(lambda found: _moved_chinese(found, semitones), text)
+
+
+def _tonic(letter: str, accidental: str) -> int:
+    step = {"#": 1, "sharp": 1, "升": 1, "b": -1, "flat": -1, "降": -1}.get(accidental.strip(" -"), 0)
+    return (PITCH_NAMES.index(letter) + step) % 12
+
+
+def _moved(found: re.Match[str], semitones: int) -> str:
+    letter, accidental, mode = found.groups(default="")
+    return f"{PITCH_NAMES[(_tonic(letter, accidental) + semitones) % 12]} {mode}"
+
+
+def _moved_chinese(found: re.Match[str], semitones: int) -> str:
+    accidental, letter, mode = found.groups(default="")
+    name = PITCH_NAMES[(_tonic(letter, accidental) + semitones) % 12]
+    return {"#": "升", "b": "降"}.get(name[1:], "") + name[0] + mode

@@ -17,6 +17,7 @@ from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.music import midi, prepare, remi
 from fairseq_meloformer.music.attributes import measure
 from fairseq_meloformer.music.levels import Levels
+from fairseq_meloformer.music.tonality import transposed
 from fairseq_meloformer.music.vocabulary import Vocabulary, general, published
 
 TICKS = 480
@@ -176,6 +177,17 @@ def test_normalisation_can_be_undone(tmp_path: Path) -> None:
         assert remi.transpose(tokens, -item["transposition"]) == original
         moved += tokens != original
     assert moved
+
+
+def test_captions_name_the_key_of_the_data_they_are_paired_with(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 4)
+    captions = tmp_path / "captions.jsonl"
+    rows = [{"path": f"{n % 3}/{n:03}.mid", "text": "a song in D major", "lang": "en"} for n in range(4)]
+    captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepared(source, tmp_path / "data", "--normalise-pitch", "--captions", str(captions))
+    for _, item, _ in passages(tmp_path / "data"):
+        key = transposed("D major", item["transposition"])
+        assert [caption["text"] for caption in item["captions"]] == [f"a song in {key}"]
 
 
 def test_only_training_passages_are_varied_and_each_is_described_as_it_is(tmp_path: Path) -> None:

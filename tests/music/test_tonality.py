@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_meloformer.music.tonality import PITCH_NAMES, tonality, transposed
+from fairseq_meloformer.music.tonality import PITCH_NAMES, tonality, transposed, transposed_text
 
 MAJOR = [0, 2, 4, 5, 7, 9, 11]
 HARMONIC_MINOR = [0, 2, 3, 5, 7, 8, 11]
@@ -49,3 +49,12 @@ def test_key_names_are_transposed():
     assert transposed("A minor", 3) == "C minor"
     assert transposed("C major", -2) == "Bb major"
     assert transposed("F# minor", 0) == "F# minor"
+
+
+def test_keys_that_a_text_names_are_transposed():
+    assert transposed_text("A slow waltz in Bb major, key of F sharp minor.", 2) == (
+        "A slow waltz in C major, key of Ab minor."
+    )
+    assert transposed_text("降E大调，忧伤的a段，升F小调", -3) == "C大调，忧伤的a段，降E小调"
+    assert transposed_text("A minor change of A minor", 3) == "A minor change of C minor"
+    assert transposed_text("in D major", 0) == "in D major"
