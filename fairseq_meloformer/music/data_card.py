@@ -153,7 +153,7 @@ def _draw(path: Path, corpus: Sequence[Attributes], train: Sequence[Attributes])
     figure = Figure(figsize=(13, 5.6), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     for axes, axis in zip(figure.subplots(2, 4).flat, AXES, strict=True):
-        both = [[float(row[axis]) for row in rows if isinstance(row.get(axis), float)] for rows in (corpus, train)]
+        both = [[value for row in rows if isinstance(value := row.get(axis), float)] for rows in (corpus, train)]
         edges = np.histogram_bin_edges(np.clip(both[0], *np.quantile(both[0], (0.002, 0.998))), _BINS).tolist()
         grey, blue = (np.full(len(values), 1 / max(1, len(values))) for values in both)  # shares, not counts
         axes.hist(both[0], edges, weights=grey, color=PALE, alpha=0.5, label="corpus")
