@@ -13,6 +13,6 @@ prepare_environment all
 for split in train valid test; do
     [ -e "$data/$split.idx" ] || continue
     "$MELOFORMER_VENV/bin/fairseq-generate" "$data" --user-dir "$MELOFORMER_ROOT/user_dir" --task summary_extraction \
-        --path "$model" --gen-subset "$split" --summary-store "$store" "${@:4}"
+        --batch-size 4 --path "$model" --gen-subset "$split" --summary-store "$store" "${@:4}"
 done
 say "ready: $store"
