@@ -14,7 +14,7 @@ prepare_environment all
     --task summary_bridge --arch summary_bridge_mini --criterion summary_bridge --components 128 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 --weight-decay 0.01 \
     --lr 5e-4 --lr-scheduler polynomial_decay --warmup-updates 200 --total-num-update 4000 --max-update 4000 \
-    --batch-size 48 --save-interval-updates 500 --keep-interval-updates 1 --no-epoch-checkpoints \
+    --batch-size 48 --data-buffer-size 0 --save-interval-updates 500 --keep-interval-updates 1 --no-epoch-checkpoints \
     --log-format simple --log-interval 50 "${@:3}"
 "$MELOFORMER_VENV/bin/meloformer" convert "$save/checkpoint_last.pt" "$save/bridge"
 say "ready: $save/bridge"

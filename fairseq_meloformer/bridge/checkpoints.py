@@ -10,6 +10,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.checkpoints import read_state
 
 STATE = "bridge_config"
+SECONDS = "processor_seconds"
 _EXTRA, _AVERAGE = "_extra_state", "ema.average."
 
 
@@ -31,6 +32,14 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Bridge:
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{path} does not hold a bridge of this version: {error}") from error
     return bridge.to(device).eval()
+
+
+def progress(path: str | Path) -> tuple[int, float]:
+    """Updates of a checkpoint of fairseq-train, and processor seconds of its training, all threads together."""
+    state: dict[str, Any] = read_state(path)["model"]
+    if not is_bridge(state):
+        raise InputError(f"{path} must be a checkpoint of the task summary_bridge, but holds another model")
+    return int(state["ema.updates"]), float(state[_EXTRA].get(SECONDS, 0.0))
 
 
 def is_bridge(state: dict[str, Any]) -> bool:

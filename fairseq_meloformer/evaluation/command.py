@@ -2,15 +2,16 @@
 
 import argparse
 
-from fairseq_meloformer.evaluation import control
+from fairseq_meloformer.evaluation import control, methods
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A sub-command for each report."""
     reports = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
     control.add_arguments(reports.add_parser("control", help="how well pieces do what their prompts ask for"))
+    methods.add_arguments(reports.add_parser("methods", help="the bridge against other ways from text to a plan"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the report that was asked for."""
-    return control.run(args)
+    return (methods if args.report == "methods" else control).run(args)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional, cast
@@ -10,7 +11,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 
 from fairseq_meloformer.bridge.baselines.methods import SETTINGS, Method
-from fairseq_meloformer.bridge.checkpoints import STATE
+from fairseq_meloformer.bridge.checkpoints import SECONDS, STATE
 from fairseq_meloformer.bridge.ema import Ema
 from fairseq_meloformer.bridge.model import Bridge, BridgeConfig, EndpointKind
 from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
@@ -63,6 +64,8 @@ class SummaryBridgeModel(BaseFairseqModel):
         super().__init__()
         self.bridge = bridge
         self.ema = Ema(bridge, decay)
+        # In an earlier run of the same training, and when this one began.
+        self._spent, self._began = 0.0, time.process_time()
 
     @classmethod
     def build_model(cls, cfg: BridgeModelConfig, task: Any) -> "SummaryBridgeModel":  # noqa: ANN401
@@ -87,11 +90,13 @@ class SummaryBridgeModel(BaseFairseqModel):
         return cls(bridge, cfg.average_decay)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the bridge is made of, so that a checkpoint can be read without fairseq."""
-        return {STATE: dataclasses.asdict(self.bridge.config)}
+        """What the bridge is made of, so that a checkpoint can be read without fairseq, and what it cost."""
+        spent = self._spent + time.process_time() - self._began
+        return {STATE: dataclasses.asdict(self.bridge.config), SECONDS: spent}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing to do: the configuration is the command line's."""
+        """Go on counting the seconds; the configuration is the command line's."""
+        self._spent, self._began = float(state.get(SECONDS, 0.0)), time.process_time()
 
     def max_positions(self) -> None:
         """There is no limit."""
@@ -104,7 +109,7 @@ def _architecture(size: str) -> None:
         if method not in SETTINGS:
             raise InputError(f"--method must be one of {', '.join(SETTINGS)}; received {method!r}")
         if method in ("regression", "prefix"):  # all they have is the text end: as deep as the others' denoiser
-            sizes = dataclasses.replace(sizes, endpoint_depth=sizes.depth)
+            sizes = dataclasses.replace(sizes, endpoint_depth=getattr(args, "depth", sizes.depth))
         for name, value in {**dataclasses.asdict(sizes), **SETTINGS[method]}.items():
             setattr(args, name, getattr(args, name, value))
 

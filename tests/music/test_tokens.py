@@ -27,5 +27,5 @@ def test_what_does_not_fit_is_refused(tmp_path):
     write(tmp_path, ["b-1", "b-1"], ["a"])
     with pytest.raises(InputError, match="has 2 for 1: run"):
         TokenFile(tmp_path, "train", published())
-    with pytest.raises(InputError, match="has no valid.tokens"):
+    with pytest.raises(InputError, match=r"has no valid\.tokens"):
         TokenFile(tmp_path, "valid", published())

@@ -1,9 +1,6 @@
 """Every method of the comparison through the real task, and from its checkpoint through the real Composer."""
 
 import json
-import random
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +8,7 @@ from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import train as fairseq_train
 from injection.models import museformer
+from small_corpus import SONGS, prepare
 
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.baselines.methods import SETTINGS
@@ -18,61 +16,16 @@ from fairseq_meloformer.convert import convert
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.composer import Composer, Settings
 from fairseq_meloformer.museformer.checkpoints import read_state
-from fairseq_meloformer.music.vocabulary import BOS, published
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.prompts import Request
-from fairseq_meloformer.summaries.extraction import finish, fingerprint
-from fairseq_meloformer.summaries.store import StoreHeader
-from fairseq_meloformer.summaries.writer import StoreWriter
 
-SONGS = {"train": 12, "valid": 4}
 BANK = 5
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A MuseFormer, music as `meloformer prepare` leaves it, and its summaries."""
-
-    museformer: Path
-    songs: Path
-    store: Path
-
-
-def high_or_low(generator, bars, *, high):
-    tokens = []
-    for _ in range(bars):
-        tokens += ["t-30", "o-0", "i-0"]
-        for _ in range(2):
-            tokens += [f"p-{generator.randint(70, 80) if high else generator.randint(40, 50)}", "d-6", "v-20"]
-        tokens.append("b-1")
-    return tokens
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     compat.apply()  # its filters: this runs before any test
-    folder = tmp_path_factory.mktemp("prepared")
-    model = museformer()
-    model.save_pretrained(folder / "museformer")
-    config = model.config
-    header = StoreHeader(fingerprint(model), config.vocabulary_sha256, config.layers, config.dim)
-    generator = random.Random(0)
-    for subset, count in SONGS.items():
-        lines, rows = [], []
-        with StoreWriter(folder / "store", subset, header) as writer:
-            for index in range(count):
-                high = index % 2 == 0
-                tokens = high_or_low(generator, 2 + index % 4, high=high)
-                row = {"id": f"{subset}{index}", "captions": [{"text": "high" if high else "low"}]}
-                lines.append(" ".join(tokens))
-                rows.append(json.dumps(row))
-                with torch.no_grad():
-                    summaries, _ = model.summaries(torch.tensor([[BOS, *published().ids(tokens)]]))
-                writer.put(row["id"], summaries[0], row)
-        (folder / f"{subset}.tokens").write_text("".join(f"{line}\n" for line in lines))
-        (folder / f"{subset}.items.jsonl").write_text("".join(f"{row}\n" for row in rows))
-        finish(folder / "store", subset, [json.loads(row)["id"] for row in rows])
-    return Prepared(folder / "museformer", folder, folder / "store")
+    return prepare(tmp_path_factory.mktemp("prepared"))
 
 
 def configured(prepared, method, *more):
