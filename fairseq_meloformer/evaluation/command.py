@@ -14,4 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the report that was asked for."""
-    return (methods if args.report == "methods" else control).run(args)
+    if args.report == "methods":
+        return methods.run(args)
+    return control.run(args)

@@ -223,7 +223,7 @@ class Meter:
         real = torch.stack([song.summaries[: self.sizes.bars] for song in self.songs.held_out])
         mask = torch.ones(real.shape[:2], dtype=torch.bool)
         requests = self.requests()
-        found = {
+        found: dict[str, dict[str, Any]] = {
             "oracle": {"heard": control(self.songs.asked, self.compose(None, requests, (real, mask)))},
             "none": {"heard": control(self.songs.asked, self.compose(None, requests))},
         }
@@ -336,7 +336,7 @@ def step_seconds(bridge: Bridge, model: MuseFormer, bars: int, bar_tokens: int, 
         else:
             total = own_loss(bridge, batch, Weights()).total
         optimiser.zero_grad()
-        (total / songs).backward()  # type: ignore[no-untyped-call]  torch's
+        torch.autograd.backward(total / songs)
         optimiser.step()
         fastest = min(fastest, time.process_time() - began)
     return fastest

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     work: dict[str, Callable[[], dict[str, Any]]] = {f"{_REFERENCES}|{asked}": meter.references}
     for one in found:
         key = f"{one.method}-{one.updates}{'-last' * one.last}|{one.seconds:.2f}|{asked}"
-        work[key] = lambda one=one: _measure(meter, one)  # type: ignore[misc]  mypy wants no defaults here
+        work[key] = functools.partial(_measure, meter, one)
     failed = JsonlLog(rejected)
     jobs.run("methods", work, lambda key: work[key](), key=str, log=log, rejected=failed, workers=1)
     if reasons := [f"{key.partition('|')[0]}: {failed[key]['reason']}" for key in failed.done]:
