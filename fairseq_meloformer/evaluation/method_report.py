@@ -138,7 +138,10 @@ def _verdicts(found: Row) -> list[str]:
         if one := found["speed"].get(measure):
             fast, slow = one["seconds"]["bridge"], one["seconds"]["prefix"]
             ratio = slow / fast
-            verdict = "holds" if ratio >= _CLAIM else "does not hold"
+            none = found["references"]["none"][measure]
+            nothing = one["level"] >= none if measure == "nats" else one["level"] <= none["high"]
+            # How soon two methods are no better than no plan says nothing.
+            verdict = "cannot be told" if nothing else "holds" if ratio >= _CLAIM else "does not hold"
             lines.append(
                 f"* Ten times faster than a soft prompt, by {words}: {verdict} here. The best level that both came to, "
                 f"{one['level']:.3f}, took the bridge {fast:.0f} s and the prefix {slow:.0f} s ({ratio:.1f} times); "
