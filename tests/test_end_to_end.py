@@ -232,13 +232,13 @@ def test_fairseq_prints_the_tokens_of_the_pieces(made):
 
 def test_composing_without_fairseq_gives_the_same_bytes(made):
     prompts = ("--prompts", made.folder / "prompts.jsonl", "--count", 2)
-    compose(made, "rows_again", *prompts, "--bridge", made.folder / "bridge", *INJECTION)
+    compose(made, "rows_again", *prompts, "--bridge", made.folder / "bridge", "--bridge-only", *INJECTION)
     same_pieces(made, "rows", "rows_again")
 
 
 def test_a_checkpoint_composes_like_the_directory_it_is_converted_to(made):
     prompts = ("--prompts", made.folder / "prompts.txt", "--bars", 2)
-    compose(made, "line_again", *prompts, "--bridge", made.folder / "bridge")
+    compose(made, "line_again", *prompts, "--bridge", made.folder / "bridge", "--bridge-only")
     same_pieces(made, "line", "line_again")
 
 

@@ -147,7 +147,7 @@ def test_any_subset_of_the_axes_is_asked_for(corpus, captioner):
 
 def test_rows_are_as_prepared_data_hold_them(corpus, captioner):
     row = captioner.caption(corpus[0], lang="en", style="labels", seed=0).row()
-    assert set(row) == {"text", "lang", "source", "licence"}
+    assert set(row) == {"text", "lang", "source", "licence", "style"}
     assert row["source"] == "measured"
 
 

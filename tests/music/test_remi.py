@@ -264,10 +264,12 @@ def test_canonical_tokens_round_trip(method, signatures, data):
 @given(metres=st.lists(st.integers(0, 253), min_size=1, max_size=6), last=st.data())
 @settings(max_examples=100, deadline=None)
 def test_bars_of_every_metre_round_trip(metres, last):
-    tokens = []
+    tokens: list[str] = []
+    begin = 0.0
     for metre in metres:
-        position = last.draw(st.integers(0, max(0, int(LENGTHS[metre]) - 1)))
-        note = [f"o-{position}", "i-0", "p-60", "d-1", "v-9"] if int(LENGTHS[metre]) else []
+        places = int(LENGTHS[metre]) - (begin % 1 > 0)  # a bar that begins between two places of the grid has one fewer
+        note = [f"o-{last.draw(st.integers(0, places - 1))}", "i-0", "p-60", "d-1", "v-9"] if places > 0 else []
+        begin += LENGTHS[metre]
         tokens += [f"s-{metre}", "t-35", *note, "b-1"]
     bars = remi.bars(tokens)
     while bars and len(bars[0]) == 3:

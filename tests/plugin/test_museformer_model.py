@@ -66,7 +66,7 @@ def test_the_state_dict_has_the_published_names_and_shapes(golden):
 
 
 @pytest.mark.parametrize(
-    ("arch", "parameters"), [("museformer_lm_v2s1_mini", 4_154_880), ("museformer_lm_v2s1_debug", 167_040)]
+    ("arch", "parameters"), [("museformer_lm_v2s1_mini", 1_705_920), ("museformer_lm_v2s1_debug", 167_040)]
 )
 def test_small_architectures(arch, parameters):
     assert sum(parameter.numel() for parameter in build(arch).parameters()) == parameters
@@ -75,7 +75,7 @@ def test_small_architectures(arch, parameters):
 def test_the_command_line_wins_over_the_architecture():
     args = argparse.Namespace(num_layers=1, attention_embed_dim=32)
     ARCH_CONFIG_REGISTRY["museformer_lm_v2s1_mini"](args)
-    assert (args.num_layers, args.attention_embed_dim, args.ffn_embed_dim) == (1, 32, 1024)
+    assert (args.num_layers, args.attention_embed_dim, args.ffn_embed_dim) == (1, 32, 640)
 
 
 def test_all_options_of_upstream_are_accepted_and_refused_by_name():
