@@ -168,6 +168,17 @@ class Composer:
             nfe=settings.nfe,
         )
 
+    def sized(self, requests: Sequence[Request]) -> list[Request]:
+        """The requests with the number of bars that the bridge would choose where they name none."""
+        if self.bridge is None:
+            return list(requests)
+        texts, seeds = [request.text for request in requests], [request.seed for request in requests]
+        counts = self.bridge.count_bars(texts, self.bridge.read(texts), [None] * len(texts), seeds)
+        return [
+            request if request.bars is not None or request.sections else replace(request, bars=count - self._outside)
+            for request, count in zip(requests, counts, strict=True)
+        ]
+
     @property
     def _outside(self) -> int:
         """Bars of a plan that are not music: in the "bosbar" chunking the begin-of-song token is a bar."""

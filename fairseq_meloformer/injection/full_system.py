@@ -137,7 +137,9 @@ class FullSystem:
             return []
         understood = self.understand(requests)
         number = self.means.best_of
-        candidates = [_candidate(request, index) for request in requests for index in range(number)]
+        # All candidates are as long as the first: a long one among them would be waited for in vain.
+        sized = self.composer.sized(requests) if settings.injected and oracle is None else requests
+        candidates = [_candidate(request, index) for request in sized for index in range(number)]
         bias = self.bias([parts for parts in understood for _ in range(number)])
         made = self.composer.compose(candidates, settings, oracle, bias=bias)
         chosen = []
