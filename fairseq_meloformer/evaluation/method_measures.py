@@ -14,6 +14,7 @@ from fairseq_meloformer.bridge.baselines.objective import loss as own_loss
 from fairseq_meloformer.bridge.embeddings import EmbeddingCache
 from fairseq_meloformer.bridge.objective import Batch, Weights
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.evaluation.oracle import padded
 from fairseq_meloformer.injection import prefix_training
 from fairseq_meloformer.injection.composer import Composer, Settings, vocabulary_of
 from fairseq_meloformer.music.attributes import AXES, measure
@@ -297,9 +298,7 @@ class Meter:
             songs = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PAD)
             values = mask = None
             if plans is not None:
-                own = plans[first : first + _CE_BATCH]
-                values = torch.nn.utils.rnn.pad_sequence(list(own), batch_first=True)
-                mask = torch.arange(values.shape[1]) < torch.tensor([len(plan) for plan in own])[:, None]
+                values, mask = padded(plans[first : first + _CE_BATCH], None)
             found.append(prefix_training.cross_entropy(self.model, songs, values, mask, scope))
         return float(torch.cat(found).mean())
 

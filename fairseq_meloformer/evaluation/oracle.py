@@ -15,14 +15,12 @@ from fairseq_meloformer.injection.composer import plan_of
 from fairseq_meloformer.music import midi
 from fairseq_meloformer.music.attributes import AXES, Attributes, measure
 from fairseq_meloformer.music.levels import Levels
-from fairseq_meloformer.music.notes import DRUMS
-from fairseq_meloformer.music.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS, merge_six_tracks
+from fairseq_meloformer.music.six_tracks import in_six_tracks
 from fairseq_meloformer.summaries.store import SummaryStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from miditoolkit import MidiFile
     from torch import Tensor
 
     from fairseq_meloformer.museformer.model import MuseFormer
@@ -100,7 +98,7 @@ class _Folder:
         found = []
         for path in sorted(self._directory.rglob("*.mid"))[:_MOST_FILES]:
             try:
-                attributes = measure(_six_tracks(midi.read(path)))
+                attributes = measure(in_six_tracks(midi.read(path)))
             except InputError:
                 continue  # a file that is no song for this model is no oracle either
             if isinstance(bars := attributes.get("bars"), float):
@@ -108,13 +106,8 @@ class _Folder:
         return found
 
     def plan(self, name: str, model: MuseFormer) -> Tensor:
-        summaries, _ = plan_of(model, _six_tracks(midi.read(self._directory / name)))
+        summaries, _ = plan_of(model, in_six_tracks(midi.read(self._directory / name)))
         return summaries
-
-
-def _six_tracks(song: MidiFile) -> MidiFile:
-    programs = {DRUMS if track.is_drum else track.program for track in song.instruments}
-    return song if programs <= {LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS} else merge_six_tracks(song)
 
 
 def choose(

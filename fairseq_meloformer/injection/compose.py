@@ -5,8 +5,6 @@ import dataclasses
 import sys
 from typing import Any, TypeVar
 
-from miditoolkit import MidiFile
-
 from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.bridge.probe import DEFAULT as PROBE
 from fairseq_meloformer.bridge.probe import Probe
@@ -22,8 +20,7 @@ from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.precision import PRECISIONS, convert
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.music import midi
-from fairseq_meloformer.music.notes import DRUMS
-from fairseq_meloformer.music.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS, merge_six_tracks
+from fairseq_meloformer.music.six_tracks import in_six_tracks
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.prompts import Prompt, Request, from_texts, read_prompts
 from fairseq_meloformer.timeline import bar_range
@@ -149,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     passage = None if original is None else _passage(args, original)
     settings = _settings(args) if original is None else as_made(_settings(args), original)
     composer = _composer(args)
-    oracle, shift = plan_of(composer.model, _six_tracks(midi.read(args.plan_from))) if args.plan_from else (None, 0)
+    oracle, shift = plan_of(composer.model, in_six_tracks(midi.read(args.plan_from))) if args.plan_from else (None, 0)
     defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)
     if passage is not None:
         defaults = dataclasses.replace(defaults, bars=passage.total, transposition=-passage.shift)
@@ -213,7 +210,7 @@ def _passage(args: argparse.Namespace, original: Original) -> Passage:
     span = bar_range(args.regenerate)
     if span is None:
         raise InputError(f"--regenerate must be bars such as 9-16, received {args.regenerate!r}")
-    song = _six_tracks(midi.read(original.path))
+    song = in_six_tracks(midi.read(original.path))
     return Passage.of(song, *span, original.shift, new_tempo=bool(args.text or args.prompts))
 
 
@@ -240,12 +237,6 @@ def _filled(given: _S, default: _S, made: dict[str, Any]) -> _S:
         if field.name in made and getattr(given, field.name) == getattr(default, field.name)
     }
     return dataclasses.replace(given, **changes)
-
-
-def _six_tracks(song: MidiFile) -> MidiFile:
-    """A song in the model's form: as it is if it has only the six instruments, else merged."""
-    programs = {DRUMS if track.is_drum else track.program for track in song.instruments}
-    return song if programs <= {LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS} else merge_six_tracks(song)
 
 
 def _composer(args: argparse.Namespace) -> Composer:

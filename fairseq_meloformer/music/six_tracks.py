@@ -56,6 +56,12 @@ class _Track:
     bars: int
 
 
+def in_six_tracks(song: MidiFile) -> MidiFile:
+    """A song in the model's form: as it is if it has only the six instruments, else merged."""
+    programs = {DRUMS if track.is_drum else track.program for track in song.instruments}
+    return song if programs <= {LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS} else merge_six_tracks(song)
+
+
 def merge_six_tracks(midi: MidiFile) -> MidiFile:
     """The song with at most six tracks, in 4/4 with its first bar at tick 0 (see `beats.align`).
 
