@@ -135,15 +135,18 @@ class Layout:
         for song, bars in by_song.items():
             prefix = self.prefixes[song]
             if prefix is not None:
-                reads.append(self._prefix_read(prefix, bars))
+                ahead = [] if reading is None else [offsets[song] + i for i in reading.visible(pattern, song, 0)]
+                reads.append(self._prefix_read(prefix, bars, ahead))
             reads += [self._bar_read(bar, bars, pattern, reading, offsets) for bar in bars]
         return reads
 
-    def _prefix_read(self, prefix: int, bars: Sequence[Bar]) -> Read:
-        """The begin-of-song token reads itself; upstream's TRAIN chunking lets it read all of bar 0 (a future leak)."""
-        if self.chunking == "train" and bars:
-            return Read((prefix, bars[0].segment), None, None)
-        return Read((prefix,), None, None)
+    def _prefix_read(self, prefix: int, bars: Sequence[Bar], ahead: Sequence[int]) -> Read:
+        """The begin-of-song token reads itself; upstream's TRAIN chunking lets it read all of bar 0 (a future leak).
+
+        Of a plan it reads what bar 0 reads ahead: it foretells the first tempo, which the whole piece may keep.
+        """
+        segments = (prefix, bars[0].segment) if self.chunking == "train" and bars else (prefix,)
+        return Read(segments, torch.tensor(ahead, device=self.keep.device) if ahead else None, None)
 
     def _bar_read(
         self, bar: Bar, bars: Sequence[Bar], pattern: BarPattern, reading: Reading | None, offsets: Sequence[int]
