@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A MuseFormer of one's own, trained to follow plans (scope "plan"):
 #   bash scripts/train_museformer.sh DATA/bin SAVE_DIR [options of fairseq-train]
-# From short beginnings of many songs to long ones of few: so it learns in an hour on two cores what else takes many. The
+# From short beginnings of many songs to long ones of few: so it learns in two hours on two cores what else takes many. The
 # options after SAVE_DIR override those below. Stopped at any moment, the same command goes on from the last checkpoint;
 # SAVE_DIR/checkpoint_last.pt is there at the end.
 # `--criterion cross_entropy` trains the ordinary way. To tune a published checkpoint, call fairseq-train with
@@ -22,17 +22,18 @@ stage() {
         start=(--restore-file "$before/checkpoint_last.pt" --reset-dataloader)
     "$MELOFORMER_VENV/bin/fairseq-train" "$data" --user-dir "$MELOFORMER_ROOT/user_dir" --save-dir "$here" \
         --task museformer_language_modeling --arch museformer_lm_v2s1_mini --criterion museformer_plan \
-        --plan-through --plan-probability 0.7 --plan-near "[None, (), (), (1,)]" --tempo-weight 12 \
+        --plan-through --plan-probability 0.7 --plan-near "[None, (), (), (1,)]" --tempo-weight 40 \
         --truncate-train "$length" --truncate-valid 2048 --max-tokens "$tokens" --max-tokens-valid 4096 \
         --dropout 0 --attention-dropout 0 \
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 --weight-decay 0.01 \
-        --lr 1.5e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 3700 --max-update "$updates" \
+        --lr 1.5e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 6200 --max-update "$updates" \
         --max-valid-steps 8 --save-interval-updates 200 --keep-interval-updates 1 --no-epoch-checkpoints \
         --log-format simple --log-interval 20 "${start[@]}" "${@:4}"
     before="$here"
 }
 stage 512 2048 2400 "${@:3}"
-stage 1024 4096 2700 "${@:3}"
-stage 1536 6144 3680 "${@:3}"
+stage 1024 4096 4800 "${@:3}"
+stage 1536 5120 5700 "${@:3}"
+stage 3072 8192 6200 "${@:3}"
 cp "$before/checkpoint_last.pt" "$save/checkpoint_last.pt"
 say "ready: $save/checkpoint_last.pt; meloformer convert --scope plan turns it into safetensors"

@@ -30,6 +30,7 @@ from fairseq_meloformer.music.attributes import measure
 from fairseq_meloformer.music.levels import Levels
 from fairseq_meloformer.music.passage import Song
 from fairseq_meloformer.prompts import Request, seed_of
+from fairseq_meloformer.timeline import read_timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -155,7 +156,13 @@ def compose(chunk: Chunk, threads: int | None = None) -> Row:
     began = time.perf_counter()
     composer = _composer(chunk.setup)
     requests = [
-        Request(item.text, seed=seed_of(item.seed, item.prompt, 0), bars=chunk.cell.bars) for item in chunk.items
+        Request(
+            item.text,
+            seed=seed_of(item.seed, item.prompt, 0),
+            bars=chunk.cell.bars,
+            sections=read_timeline(item.text),
+        )
+        for item in chunk.items
     ]
     settings = Settings(
         sampling=chunk.setup.sampling,
@@ -186,6 +193,7 @@ def _row(chunk: Chunk, item: Item, piece: Piece) -> Row:
     bars = int(str(whole["bars"]).removesuffix(".0"))
     spans = [(first, first + WINDOW) for first in range(0, bars - WINDOW + 1, WINDOW)]
     spans += [span for span in SPANS if span[1] <= bars]
+    spans += [(section.first - 1, section.last) for section in piece.request.sections if section.last <= bars]
     return {
         "prompt": item.prompt,
         "seed": item.seed,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-    from fairseq_meloformer.evaluation.control_report import Pieces
+    from fairseq_meloformer.evaluation.control_report import Pieces, Timelines
 
 PROMPTS: Final = Path(__file__).with_name("prompts")
 ARMS: Final = ("text", "shuffled", "none", "oracle")
@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sweep-bars", type=int, default=8, metavar="N", help="bars in sweeps and storms (default 8)")
     parser.add_argument(
         "--storms", type=int, default=20, metavar="N", help="pieces each of 流星雨 and 暴风雨 (default 20)"
+    )
+    parser.add_argument(
+        "--timelines", type=int, default=12, metavar="N", help="pieces of two sections with a prompt each (default 12)"
     )
     parser.add_argument("--exact", type=int, default=24, metavar="N", help="prompts with tempo, key ... (default 24)")
     parser.add_argument("--store", metavar="DIR", default="", help="real songs for the oracle: a store, or MIDI files")
@@ -111,10 +114,18 @@ def run(args: argparse.Namespace) -> int:
     songs = _oracle_cell(args, base, prompts, wanted)
     _sweeps(args, setup, base, prompts, wanted)
     _further(args, base, wanted)
+    timelines = _timelines(args, base, prompts, wanted)
     todo = [chunk for cell, items in wanted.items() for chunk in cells.chunks(setup, cell, items, levels)]
     pieces |= _compose(args, log, todo)
     results = control_report.results(
-        pieces, prompts, {**wanted, none: none_items}, base, storms=STORMS, exact=_exact(args.exact), songs=songs
+        pieces,
+        prompts,
+        {**wanted, none: none_items},
+        base,
+        storms=STORMS,
+        exact=_exact(args.exact),
+        songs=songs,
+        timelines=timelines,
     )
     results["settings"] = {**setup.identity(), "prompts": len(prompts), "seeds": args.seeds, "bars": args.bars}
     jobs.write_json(args.output / "results.json", results)
@@ -127,11 +138,12 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Report everything that is wrong with the arguments at once."""
     counts = ("seeds", "none_pieces", "batch_size", "workers")
+    further = ("sweep_pieces", "storms", "exact", "timelines")
     checks = [
         *((getattr(args, name) >= 1, f"--{name.replace('_', '-')} must be at least 1") for name in counts),
         (args.pieces is None or args.pieces >= 1, "--pieces must be at least 1"),
         (args.bars >= args.sweep_bars >= 2, "--bars must be at least --sweep-bars, and that at least 2"),
-        (min(args.sweep_pieces, args.storms, args.exact) >= 0, "numbers of pieces must not be negative"),
+        *((getattr(args, name) >= 0, f"--{name.replace('_', '-')} must not be negative") for name in further),
         (set(args.arms) <= set(ARMS), f"--arms must be some of {','.join(ARMS)}, received {','.join(args.arms)}"),
         (
             set(args.scopes) <= set(SCOPES),
@@ -238,6 +250,22 @@ def _further(args: argparse.Namespace, base: Cell, wanted: dict[Cell, list[Item]
     if args.full_system and args.exact:
         items = [Item(name, row["text"], 0) for name, row in _exact(args.exact).items()]
         _want(wanted, replace(base, full=True, bars=None), items)
+
+
+def _timelines(
+    args: argparse.Namespace, base: Cell, prompts: dict[str, Asked], wanted: dict[Cell, list[Item]]
+) -> Timelines:
+    """Pieces of two sections, each with a prompt of its own; what the bars of each section ask for."""
+    half = args.sweep_bars
+    some = _evenly(prompts, 2 * args.timelines)
+    found, items = {}, []
+    for (first, one), (second, other) in zip(some[0::2], some[1::2], strict=False):
+        name = f"{first}+{second}"
+        found[name] = {cells.span_name((0, half)): one, cells.span_name((half, 2 * half)): other}
+        items.append(Item(name, f"1-{half}: {one.text} | {half + 1}-{2 * half}: {other.text}", 0))
+    for full in ((False, True) if args.full_system else (False,)) if items else ():
+        _want(wanted, replace(base, full=full, bars=2 * half), items)
+    return found
 
 
 def _want(wanted: dict[Cell, list[Item]], cell: Cell, items: Sequence[Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     Pieces = dict[tuple[Cell, str, int], Row]
     Wanted = Mapping[Cell, Sequence[Item]]
+    Timelines = Mapping[str, Mapping[str, Asked]]
+    """What the sections of a timeline ask for, by its name and their bars ("1-8")."""
 
 _OTHERS: Final = 8
 """Each prompt's directions are held against the pieces of so many other prompts."""
@@ -93,6 +96,7 @@ def results(
     storms: Mapping[str, Asked],
     exact: Mapping[str, Row],
     songs: Mapping[str, str],
+    timelines: Timelines,
 ) -> dict[str, Any]:
     """All numbers of the report, ready for JSON.
 
@@ -104,6 +108,7 @@ def results(
         storms: what the two storms ask for.
         exact: prompts with exact requests.
         songs: which song the oracle follows for each prompt.
+        timelines: pieces of several sections.
     """
     scorer = _Scorer(pieces, wanted, prompts)
     boot = Bootstrap(len(prompts))
@@ -114,6 +119,7 @@ def results(
         if wanted.get(cell):
             found["systems"][name] = _system(scorer, boot, cell)
             found["systems"][name]["storms"] = _storms(scorer, short, storms, full=cell.full)
+            found["systems"][name]["sections"] = _sections(scorer, short, timelines, full=cell.full)
     oracle = replace(base, arm="oracle")
     if songs:
         found["oracle"] = _oracle(scorer, boot, base, oracle) | {"songs": dict(songs)}
@@ -208,6 +214,35 @@ def _storms(scorer: _Scorer, cells: Sequence[Cell], storms: Mapping[str, Asked],
     return found
 
 
+def _sections(scorer: _Scorer, cells: Sequence[Cell], timelines: Timelines, *, full: bool) -> dict[str, Any]:
+    """How sections of timelines follow their own text: right directions of all, and sections with most of them right.
+
+    Beside it the same against the text of the piece's other section.
+    """
+    own: list[list[bool]] = []
+    other: list[bool] = []
+    for cell in (cell for cell in cells if cell.full == full):
+        for item in scorer.wanted[cell]:
+            row = scorer.pieces.get((cell, item.prompt, item.seed))
+            for span, section in product(timelines.get(item.prompt, {}), repeat=2):
+                measured = {} if row is None else row["spans"].get(span, {})
+                middle = scorer.middle(cell, span)
+                asked = timelines[item.prompt][section].directions
+                hits = [is_right(axis, sign, measured.get(axis), middle.get(axis)) for axis, sign in asked.items()]
+                if section == span:
+                    own.append(hits)
+                else:
+                    other += hits
+    if not own:
+        return {}
+    return {
+        "sections": len(own),
+        "directions": round(float(np.mean([hit for hits in own for hit in hits])), 4),
+        "obeying": round(float(np.mean([2 * sum(hits) > len(hits) for hits in own])), 4),
+        "directions_of_the_other": round(float(np.mean(other)), 4),
+    }
+
+
 def _sweep(scorer: _Scorer, boot: Bootstrap, base: Cell, chosen: Callable[[Cell], bool]) -> list[dict[str, Any]]:
     """Accuracy of the cells of a sweep, and what the same pieces score on other prompts' directions."""
     return [
@@ -253,6 +288,7 @@ def write_markdown(found: dict[str, Any], path: Path) -> None:
         *_targets(found),
         *_axes(found),
         *_storm_table(found),
+        *_section_table(found),
         *_sweep_table(found),
         "",
     ]
@@ -350,6 +386,17 @@ def _storm_table(found: dict[str, Any]) -> list[str]:
         if rows
         else []
     )
+
+
+def _section_table(found: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {name} | {row['sections']} | {row['directions']:.1%} | {row['obeying']:.1%} | "
+        f"{row['directions_of_the_other']:.1%} |"
+        for name, system in found["systems"].items()
+        if (row := system["sections"])
+    ]
+    head = "| system | sections | right directions | sections with most right | directions of the other section |"
+    return ["", "## Sections of timelines", "", head, "|---|---|---|---|---|", *rows] if rows else []
 
 
 def _sweep_table(found: dict[str, Any]) -> list[str]:

@@ -46,7 +46,7 @@ class Settings:
     scope: Scope | None = None
     layers: tuple[int, ...] | None = None
     strength: float = 1.0
-    guidance_scale: float = 1.0
+    guidance_scale: float = 2.0
     nfe: int = 10
     bar_tokens: int = 512
     steady_tempo: bool = True

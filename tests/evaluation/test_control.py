@@ -13,7 +13,7 @@ from fairseq_meloformer.music import midi
 from fairseq_meloformer.music.attributes import AXES
 
 SMALL = ["--pieces", "4", "--seeds", "2", "--bars", "4", "--sweep-bars", "2", "--none-pieces", "4", "--nfe", "2"]
-NOTHING_ELSE = ["--storms", "0", "--exact", "0"]
+NOTHING_ELSE = ["--storms", "0", "--exact", "0", "--timelines", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def evaluate(models, folder, *arguments):
 def report(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     further = ["--full-system", "--best-of", "2", "--scopes", "plan", "--sweep-pieces", "2", "--storms", "2"]
-    status, found = evaluate(models, folder, *further, "--exact", "2")
+    status, found = evaluate(models, folder, *further, "--exact", "2", "--timelines", "1")
     assert status == 0
     return folder, found
 
@@ -51,6 +51,7 @@ def test_everything_that_was_asked_for_is_composed_and_scored(report):
         assert 0 <= system["mean"]["low"] <= system["mean"]["value"] <= system["mean"]["high"] <= 1
         assert len(system["seeds"]) == 2
         assert set(system["windows"]) == {"1-2", "3-4"}
+        assert system["sections"]["sections"] == 2
         assert system["storms"]["流星雨"]["pieces"] == system["storms"]["暴风雨"]["pieces"] == 2
         lift = system["mean"]["value"] - system["shuffled"]["mean"]["value"]
         assert system["lift"]["value"] == pytest.approx(lift, abs=2e-4)
@@ -62,6 +63,7 @@ def test_everything_that_was_asked_for_is_composed_and_scored(report):
     page = (folder / "report.md").read_text()
     assert "| mean directional accuracy |" in page
     assert "暴风雨" in page
+    assert "## Sections of timelines" in page
     rows = [json.loads(line) for line in (folder / "chunks.jsonl").read_text().splitlines()]
     piece = rows[0]["pieces"][0]
     assert len(midi.read(folder / piece["midi"]).instruments) > 0
