@@ -106,8 +106,8 @@ class DecodingCache:
         for bar in layout.finished:
             finished[bar.song] += 1
         self.bar = finished
-        self._numbers = torch.tensor(finished, device=prompts.device)
         self._embedding = _Embedding(model)
+        self._in_bar = self._embedding.bars(finished)
         ends = layout.keep.sum(1) - 1
         self._beats = latest_beats(prompts, model.config).gather(1, ends[:, None])[:, 0]
         outputs = model.run(prompts, layout)
@@ -126,15 +126,13 @@ class DecodingCache:
         """Logits (batch, vocabulary) of what follows one more token (batch,) per song."""
         model = self.model
         self._beats = self._embedding.latest(tokens, self._beats)
-        hidden = self._embedding(tokens, self._numbers + 1, self._beats)
+        hidden = self._embedding(tokens, self._beats) + self._in_bar
         for group in self._groups:
             group.windows.advance()
         for index, layer in enumerate(model.typed_layers):
             group, place = self._place[index]
-            query, key, value = (
-                self._projections[index](layer.norm(hidden)).unflatten(1, (3, model.config.heads, -1)).unbind(1)
-            )
-            hidden = layer.finish(hidden, group.windows.attend(place, query, key, value))
+            projected = self._projections[index](layer.norm(hidden)).view(len(tokens), 3, model.config.heads, -1)
+            hidden = layer.finish(hidden, group.windows.attend(place, projected))
         if ended := [row for row, token in enumerate(tokens.tolist()) if token == BAR_END]:
             self._end_bars(ended)
         self.logits = model.logits(hidden)
@@ -150,7 +148,7 @@ class DecodingCache:
         self.bar = [self.bar[row] for row in rows]
         self.songs = [self.songs[row] for row in rows]
         index = torch.tensor(rows, dtype=torch.long, device=self._beats.device)
-        self._beats, self._numbers, self.logits = self._beats[index], self._numbers[index], self.logits[index]
+        self._beats, self._in_bar, self.logits = self._beats[index], self._in_bar[index], self.logits[index]
 
     def _alike(self) -> dict[tuple[BarPattern, Reading | None], list[int]]:
         """Layers by what they read."""
@@ -212,7 +210,7 @@ class DecodingCache:
                 summaries = layer.finish(summaries, summarised)
         for row in rows:
             self.bar[row] += 1
-        self._numbers = torch.tensor(self.bar, device=self._beats.device)
+        self._in_bar = self._embedding.bars(self.bar)
         for group, kept in zip(self._groups, own, strict=True):
             new = torch.stack([of_layers[layer] for layer in group.layers])  # (layers, rows, 2, heads, head_dim)
             for place, row in enumerate(rows):
@@ -245,10 +243,14 @@ class _Embedding:
         onsets = self._onsets[tokens]
         return torch.where(onsets > 0, onsets, before)
 
-    def __call__(self, tokens: Tensor, bar_ids: Tensor, latest: Tensor) -> Tensor:
-        """Token, bar and latest beat, (batch,) each -> (batch, dim)."""
-        bars = functional.linear(sinusoid(bar_ids, self._bar_dim, self._tokens), self._bar)
-        return self._tokens[tokens] + self._beats[latest * self._has_beat[tokens]] + bars
+    def bars(self, bars: Sequence[int]) -> Tensor:
+        """The part of songs that are at these bars: (batch, dim)."""
+        bar_ids = torch.tensor(bars, device=self._bar.device) + 1
+        return functional.linear(sinusoid(bar_ids, self._bar_dim, self._bar), self._bar)
+
+    def __call__(self, tokens: Tensor, latest: Tensor) -> Tensor:
+        """The part of tokens and latest beats, (batch,) each -> (batch, dim)."""
+        return self._tokens[tokens] + self._beats[latest * self._has_beat[tokens]]
 
 
 def _stacked(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
