@@ -66,7 +66,9 @@ class Windows:
                 self._bias[self._pages[song][-1]] = self._empty
         if self._changed:
             self._look()
-        newest = [pages[-1] * self._page_slots + used % _PAGE for pages, used in zip(self._pages, self.used, strict=True)]
+        newest = [
+            pages[-1] * self._page_slots + used % _PAGE for pages, used in zip(self._pages, self.used, strict=True)
+        ]
         self._slots = self._index(newest)[:, None, None] + self._of_heads
         self._bias.view(-1)[self._slots[:, 0]] = 0
         self.used = [used + 1 for used in self.used]
