@@ -27,7 +27,7 @@ def forward(options: Options) -> Iterator[Row]:
         tokens = song(length)[None]
         times = alternately(
             {"ours": lambda: _pass(model, tokens), "dense": lambda: _dense(model, tokens)},  # noqa: B023  called at once
-            options.repeats(2 if length > 4096 else 3),
+            options.repeats(1 if length > 4096 else 3),
         )
         ratio = times["dense"].median / times["ours"].median
         least = 5 if length == 8192 else 1

@@ -99,7 +99,7 @@ def streams(options: Options) -> Iterator[Row]:
 def batch(options: Options) -> Iterator[Row]:
     """A batch of the model that ships with sampling and grammar, for as long as all of its songs go on."""
     model = embedded()
-    number, length = (4, 30) if options.quick else (32, 1000)
+    number, length = (4, 30) if options.quick else (32, 800)
     grammar = Grammar(vocabulary.published(), empty_bars=False)
 
     def draw() -> None:
