@@ -27,7 +27,7 @@ def forward(options: Options) -> Iterator[Row]:
         tokens = song(length)[None]
         times = alternately(
             {"ours": lambda: _pass(model, tokens), "dense": lambda: _dense(model, tokens)},  # noqa: B023  called at once
-            options.repeats(3 if length > 4096 else 5),
+            options.repeats(1 if length > 4096 else 3),
         )
         ratio = times["dense"].median / times["ours"].median
         least = 5 if length == 8192 else 1
@@ -67,7 +67,7 @@ def training(options: Options) -> Iterator[Row]:
         with dense():
             step()
 
-    times = alternately({"ours": step, "dense": dense_step}, options.repeats(3))
+    times = alternately({"ours": step, "dense": dense_step}, options.repeats(2))
     ratio = times["dense"].median / times["ours"].median
     yield Row(
         f"training step, {length} tokens, {size(model)}",

@@ -23,7 +23,7 @@ if __name__ == "__main__":
     parser.add_argument("length", type=int)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    model = full_size(Options(arguments.quick, None, None, Path()))
+    model = full_size(Options(arguments.quick, None, None, Path(), Path()))
     with torch.no_grad():
         model(song(64)[None])
         before = peak()

@@ -24,7 +24,7 @@ def test_a_quick_run_writes_its_results(tmp_path):
 
 
 def test_dense_attention_is_the_same_model():
-    model = full_size(Options(True, None, None, ROOT)).double()
+    model = full_size(Options(True, None, None, ROOT, ROOT)).double()
     tokens = song(900)[None]
     with torch.no_grad():
         sparse = model(tokens)

@@ -164,8 +164,7 @@ class Layer(nn.Module):
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Output projection and feed-forward network, each with its residual: (..., dim) of either stream."""
         x = x + self._drop(self.self_attn.reg_out_proj(mixed))
-        hidden = self.reg_fc1(self.reg_final_layer_norm(x))
-        hidden = functional.gelu(hidden.float()).type_as(hidden)  # fairseq computes it in fp32
+        hidden = activate(self.reg_fc1(self.reg_final_layer_norm(x)))
         return x + self._drop(self.reg_fc2(hidden))
 
     def forward(
@@ -205,6 +204,11 @@ class Layer(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.dropout) if self.training else x
+
+
+def activate(hidden: Tensor) -> Tensor:
+    """GELU, which fairseq computes in fp32."""
+    return functional.gelu(hidden.float()).type_as(hidden)
 
 
 def _segments(packed: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:

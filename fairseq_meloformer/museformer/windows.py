@@ -64,35 +64,59 @@ class Windows:
             if used == len(self._pages[song]) * _PAGE:
                 self._resize(song, len(self._pages[song]) + 1)
                 self._bias[self._pages[song][-1]] = self._empty
-        self._page = self._index([pages[-1] for pages in self._pages])
-        self._place = self._index([used % _PAGE for used in self.used])
-        self._bias[self._page, :, self._place] = 0
-        self.used = [used + 1 for used in self.used]
         if self._changed:
-            self._owners = self._index(self._owner)
-            numbers = torch.arange(len(self.used), device=self._owners.device)
-            self._members = (self._owners == numbers[:, None]).to(self._bias.dtype)
-            self._changed = False
+            self._look()
+        newest = [
+            pages[-1] * self._page_slots + used % _PAGE for pages, used in zip(self._pages, self.used, strict=True)
+        ]
+        self._slots = self._index(newest)[:, None, None] + self._of_heads
+        self._bias.view(-1)[self._slots[:, 0]] = 0
+        self.used = [used + 1 for used in self.used]
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Put one token per song in its place and let it read: (batch, heads, head_dim) each -> (batch, dim)."""
-        content, pages = self._content[layer], len(self._owner)
-        songs, heads, head_dim = query.shape
-        content.permute(1, 3, 0, 2, 4)[self._page, self._place] = torch.stack([key, value], dim=1)
-        keys, values = (content[i, :pages].view(-1, _PAGE, head_dim) for i in range(2))
-        scores = torch.baddbmm(
-            self._bias[:pages].view(-1, 1, _PAGE),
-            query.index_select(0, self._owners).view(-1, 1, head_dim),
-            keys.transpose(1, 2),
-            alpha=head_dim**-0.5,
-        ).view(pages, heads, _PAGE)
+    def attend(self, layer: int, projected: Tensor) -> Tensor:
+        """Put one token per song in its place and let it read.
+
+        Args:
+            layer: which.
+            projected: (batch, 3, heads, head_dim) query, key and value of each token.
+
+        Returns:
+            (batch, dim) what the tokens have read.
+        """
+        heads, head_dim = projected.shape[2:]
+        places, keys, values = self._views[layer]
+        places[self._slots] = projected[:, 1:]
+        query = projected[:, 0].index_select(0, self._owners).view(-1, 1, head_dim)
+        scores = torch.baddbmm(self._shown, query, keys, alpha=head_dim**-0.5).view(-1, heads, _PAGE)
         # A softmax over all pages of a song: its largest score, its sum, its mixture.
-        largest = scores.new_full((songs, heads), self._empty)
-        largest.scatter_reduce_(0, self._owners[:, None].expand(-1, heads), scores.amax(-1), "amax")
-        weights = (scores - largest.index_select(0, self._owners)[..., None]).exp_()
-        mixed = self._members @ torch.bmm(weights.view(-1, 1, _PAGE), values).view(pages, heads * head_dim)
+        largest = self._lowest.scatter_reduce(0, self._owners_of_heads, scores.amax(-1), "amax")
+        weights = scores.sub_(largest.index_select(0, self._owners)[..., None]).exp_()
+        mixed = self._members @ torch.bmm(weights.view(-1, 1, _PAGE), values).view(-1, heads * head_dim)
         total = self._members @ weights.sum(-1)
-        return (mixed.view(songs, heads, head_dim) / total[..., None]).flatten(1)
+        return (mixed.view(-1, heads, head_dim) / total[..., None]).flatten(1)
+
+    def _look(self) -> None:
+        """Prepare what `attend` needs for as long as no page changes hands."""
+        pages, songs = len(self._owner), len(self.used)
+        _, _, reserved, heads, _, head_dim = self._content.shape
+        self._page_slots = heads * _PAGE
+        device = self._bias.device
+        kinds = torch.arange(2, device=device)[:, None] * (reserved * self._page_slots)
+        self._of_heads = kinds + torch.arange(heads, device=device) * _PAGE  # (2, heads)
+        self._owners = self._index(self._owner)
+        self._owners_of_heads = self._owners[:, None].expand(-1, heads)
+        self._members = (self._owners == torch.arange(songs, device=device)[:, None]).to(self._bias.dtype)
+        self._lowest = self._bias.new_full((songs, heads), self._empty)
+        self._shown = self._bias[:pages].view(-1, 1, _PAGE)
+        self._views = [
+            (
+                content.view(-1, head_dim),
+                content[0, :pages].view(-1, _PAGE, head_dim).transpose(1, 2),
+                content[1, :pages].view(-1, _PAGE, head_dim),
+            )
+            for content in self._content
+        ]
+        self._changed = False
 
     def select(self, songs: Sequence[int]) -> None:
         """Keep these songs, in this order; a song may be taken twice."""

@@ -34,7 +34,7 @@ def test_any_history_of_fills_steps_and_selections():
         new = noise(LAYERS, len(songs), 3, HEADS, DIM)
         songs = [torch.cat([content, new[:, song, 1:, :, None]], dim=3) for song, content in enumerate(songs)]
         for layer in range(LAYERS):
-            mixed = windows.attend(layer, *new[layer].unbind(1))
+            mixed = windows.attend(layer, new[layer])
             for song, content in enumerate(songs):
                 keys, values = content[layer]
                 expected = functional.scaled_dot_product_attention(new[layer, song, 0][:, None], keys, values)
