@@ -28,6 +28,7 @@ from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.music.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
+EMBEDDING = "embed_regular_tokens.weight"
 CONFIG = "config.json"
 PREFIX = "decoder."
 """What fairseq puts in front of the names of a language model's parameters."""
@@ -135,7 +136,7 @@ def _refusal(path: str | Path) -> str:
 def _from_state(path: Path, state: Mapping[str, Any], vocabulary: Vocabulary | None) -> Loaded:
     arguments, form = _arguments(path, state)
     parameters = _distinct(path, state["model"])
-    embedding = parameters.get("embed_regular_tokens.weight")
+    embedding = parameters.get(EMBEDDING)
     if embedding is None:
         raise InputError(
             f"{path} must hold a MuseFormer (arch museformer_lm...), but is of arch "

@@ -129,6 +129,7 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_o
         state = _directory_state(path)
     else:
         state = checkpoints.read_state(path)
+    _note_size(state)
     if state.get("args") is not None:
         state["args"].__dict__.update(arg_overrides or {})
     if state.get("cfg") is not None:
@@ -136,6 +137,15 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_o
         overwrite_args_by_name(state["cfg"], arg_overrides or {})
     upgraded: State = checkpoint_utils._upgrade_state_dict(state)  # noqa: SLF001  part of the function replaced
     return upgraded
+
+
+def _note_size(state: State) -> None:
+    """Add to a MuseFormer's arguments how many symbols it knows: where the data are prompts, no dict.txt says it."""
+    sizes = [len(t) for name, t in state["model"].items() if checkpoints.canonical(name) == checkpoints.EMBEDDING]
+    arguments = state["args"] if state.get("args") is not None else (state.get("cfg") or {}).get("model")
+    if sizes and arguments is not None:
+        fields = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
+        fields["vocabulary_size"] = sizes[0]
 
 
 def _directory_state(path: str) -> State:

@@ -96,10 +96,11 @@ class ComposingPart:
         return self.source_dictionary
 
     def set_vocabulary(self, model_config: Any) -> None:  # noqa: ANN401  a Namespace or omegaconf
-        """Take the vocabulary that a MuseFormer's arguments name; the published one if they name none."""
+        """Take the vocabulary that a MuseFormer's arguments name, or the published one of its size."""
         known: list[Vocabulary] = [published(), general()]
-        named = getattr(model_config, "vocabulary_sha256", "")
-        vocabulary = next((one for one in known if one.sha256 == named), known[0])
+        named, size = getattr(model_config, "vocabulary_sha256", ""), getattr(model_config, "vocabulary_size", 0)
+        alike = [one for one in known if (one.sha256 == named if named else len(one) == size)]
+        vocabulary = alike[0] if alike else known[0]
         for symbol in vocabulary.symbols[len(SPECIAL) :]:
             self.source_dictionary.add_symbol(symbol)
 

@@ -1,5 +1,6 @@
 """Task, dataset and model of the bridge in this process: what is drawn, refused and kept in a checkpoint."""
 
+import argparse
 import io
 import json
 import os
@@ -17,6 +18,9 @@ from injection.models import museformer
 from fairseq_meloformer.bridge import checkpoints
 from fairseq_meloformer.bridge.encoders import DummyEncoder
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.arguments import arguments_from_config
+from fairseq_meloformer.museformer.checkpoints import read_state, with_aliases
+from fairseq_meloformer.music import vocabulary
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.plugin.bridge_criterion import BridgeCriterion
 from fairseq_meloformer.plugin.bridge_dataset import BridgeDataset
@@ -243,6 +247,31 @@ def test_composing_goes_on_where_it_was_stopped(models, prompts, tmp_path):
         generated(composing(prompts, models.museformer, tmp_path / "out", "--bridge", models.bridge, "--nfe", 3))
 
 
+def test_a_checkpoint_of_the_general_vocabulary_composes_in_it(prompts, tmp_path):
+    symbols = vocabulary.general()
+    model = museformer(
+        vocabulary_size=len(symbols),
+        vocabulary_sha256=symbols.sha256,
+        onset_ids=(symbols.range("o").start, symbols.range("o").stop),
+        offbeat_ids=(symbols.range("s").start, symbols.range("s").stop),
+    )
+    # As fairseq writes it, which names no vocabulary.
+    arguments = {name: v for name, v in arguments_from_config(model.config).items() if name != "vocabulary_sha256"}
+    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+    state = {
+        "args": argparse.Namespace(criterion="cross_entropy", sentence_avg=False, **arguments),
+        "model": with_aliases(dict(model.named_parameters())),
+        "optimizer_history": [history],
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "last_optimizer_state": None,
+    }
+    torch.save(state, tmp_path / "general.pt")
+    generated(composing(prompts, tmp_path / "general.pt", tmp_path / "out"))
+    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["a", "b"]
+    assert all((tmp_path / "out" / row["files"]["midi"]).exists() for row in rows)
+
+
 class Malicious:
     """Unpickled by an unsafe reader, this leaves a folder behind."""
 
@@ -254,7 +283,7 @@ class Malicious:
 
 
 def test_a_bridge_that_runs_code_is_refused_without_running_it(models, prompts, tmp_path):
-    state = torch.load(models.bridge, weights_only=False)
+    state = read_state(models.bridge)
     torch.save({**state, "extra_state": Malicious(tmp_path / "executed")}, tmp_path / "evil.pt")
     with pytest.raises(InputError, match=r"evil\.pt was not loaded: .*mkdir, which may run code"):
         generated(composing(prompts, models.museformer, tmp_path / "out", "--bridge", tmp_path / "evil.pt"))
