@@ -1,7 +1,7 @@
 """Measure everything that has to be fast, and print a table.
 
-Writes benchmarks/results.json and the picture docs/speed.png, or both to --output. Takes some six minutes; the machine
-should have nothing else to do.
+Writes benchmarks/results.json and the picture docs/speed.png, or both to --output. Takes some minutes; the machine
+should have nothing else to do, since threads wait for each other at every step.
 """
 
 from __future__ import annotations

@@ -248,7 +248,9 @@ def _product(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 
 def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
-    return partial(torch.layer_norm, normalized_shape=norm.normalized_shape, weight=norm.weight, bias=norm.bias)
+    return partial(
+        torch.layer_norm, normalized_shape=norm.normalized_shape, weight=norm.weight, bias=norm.bias, eps=norm.eps
+    )
 
 
 class _Embedding:
