@@ -18,6 +18,7 @@ from fairseq_meloformer.bridge import requests
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import AXES
 from fairseq_meloformer.music.scenes import LANGUAGES, read_yaml
+from fairseq_meloformer.numerals import CHINESE, number
 
 FILE: Final = Path(__file__).with_name("stated.yaml")
 
@@ -32,7 +33,10 @@ _GRAMMAR: Final = (
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _SPACE: Final = re.compile(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
 _TOKEN: Final = re.compile(r"[\u4e00-\u9fff]|[a-z]+(?:'[a-z]+)?|\d+|[^\s\w]")
-_BPM: Final = re.compile(r"(\d{2,3})\s*(?:bpm|beats|拍)|(?:tempo|速度|quarter note|四分音符)\s*[=:：]?\s*(\d{2,3})")
+_BPM: Final = re.compile(
+    r"(\d{2,3})\s*(?:bpm|beats|拍)|(?:tempo|速度|quarter note|四分音符)\s*[=:：]?\s*(\d{2,3})"
+    rf"|每分钟\s*({CHINESE})\s*拍"
+)
 
 _DROPPED: Final = frozenset("的地了着很把")  # from Chinese wording; other fillers are part of a word as often as not
 
@@ -287,7 +291,7 @@ def _is_stop(mark: str) -> bool:
 
 def _beats(text: str) -> Iterator[_Statement]:
     for match in _BPM.finditer(text):
-        amount = requests.tempo_asked(int(match.group(1) or match.group(2)))
+        amount = requests.tempo_asked(number(match[1] or match[2] or match[3]))
         yield _Statement("tempo", 1 if amount > 0 else -1, 0, abs(amount))
 
 

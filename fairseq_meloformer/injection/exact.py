@@ -10,13 +10,14 @@ from fairseq_meloformer.music.codes import TEMPI
 from fairseq_meloformer.music.notes import DRUMS
 from fairseq_meloformer.music.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS
 from fairseq_meloformer.music.tonality import PITCH_NAMES
+from fairseq_meloformer.numerals import CHINESE, number
 
 SIX: Final = frozenset({LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS})
 _MELODIC: Final = SIX - {DRUMS, BASS}
 
 _NUMBER: Final = r"(\d{2,3})"
 _TEMPO: Final = re.compile(
-    rf"{_NUMBER}\s*(?:bpm|qpm|beats?\s+(?:per|a)\s+minute|拍每分钟)|每分钟\s*{_NUMBER}\s*拍|bpm\s*(?:of|=|:|为|是)?\s*{_NUMBER}"
+    rf"{_NUMBER}\s*(?:bpm|qpm|beats?\s+(?:per|a)\s+minute|拍每分钟)|每分钟\s*({CHINESE}|\d{{2,3}})\s*拍|bpm\s*(?:of|=|:|为|是)?\s*{_NUMBER}"
     rf"|\btempo\s*(?:of|=|:|is|at)?\s*{_NUMBER}\b|速度\s*(?:为|是|=|:)?\s*{_NUMBER}(?!\s*小节)"
     rf"|(?:quarter(?:\s+note)?|crotchet|四分音符|♩)\s*=\s*{_NUMBER}|(?<![\d/]){_NUMBER}\s*拍(?!子|手)"
 )
@@ -124,9 +125,9 @@ def read(text: str) -> Exact:
 
 def _tempo(text: str) -> float | None:
     for match in _TEMPO.finditer(text):
-        number = float(next(filter(None, match.groups())))
-        if TEMPI[0] <= number <= TEMPI[-1] and not _REFUSED_BEFORE.search(text[: match.start()]):
-            return number
+        tempo = float(number(next(filter(None, match.groups()))))
+        if TEMPI[0] <= tempo <= TEMPI[-1] and not _REFUSED_BEFORE.search(text[: match.start()]):
+            return tempo
     for match in _WORD_OF_TEMPO.finditer(text):
         if not _REFUSED_BEFORE.search(text[: match.start()]):
             return float(_TEMPO_WORDS[match[0]])
