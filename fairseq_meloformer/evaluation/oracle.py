@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from fairseq_meloformer.museformer.model import MuseFormer
+    from fairseq_meloformer.museformer.uncached import AnyMuseFormer
 
 _MOST_FILES: Final = 400
 _CLEAR: Final = 0.9
@@ -48,7 +48,7 @@ class Source(Protocol):
         """All of them."""
         ...
 
-    def plan(self, name: str, model: MuseFormer) -> Tensor:
+    def plan(self, name: str, model: AnyMuseFormer) -> Tensor:
         """Summaries (bars, layers, dim) of one."""
         ...
 
@@ -79,7 +79,7 @@ class _Store:
                     found.append(RealSong(name, bars, attributes))
         return found
 
-    def plan(self, name: str, model: MuseFormer) -> Tensor:
+    def plan(self, name: str, model: AnyMuseFormer) -> Tensor:
         summaries = self._where[name][name].summaries.float()
         wanted = (model.config.layers, model.config.dim)
         if tuple(summaries.shape[1:]) != wanted:
@@ -105,7 +105,7 @@ class _Folder:
                 found.append(RealSong(str(path.relative_to(self._directory)), int(bars), attributes))
         return found
 
-    def plan(self, name: str, model: MuseFormer) -> Tensor:
+    def plan(self, name: str, model: AnyMuseFormer) -> Tensor:
         summaries, _ = plan_of(model, in_six_tracks(midi.read(self._directory / name)))
         return summaries
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,13 +15,15 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.injection.regeneration import Passage
 from fairseq_meloformer.injection.sections import plan_requests
+from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Scope
-from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling, generate
+from fairseq_meloformer.museformer.uncached import AnyMuseFormer, ForeignMuseFormer, UncachedDecoding
 from fairseq_meloformer.music import remi, vocabulary
 from fairseq_meloformer.music.grammar import Grammar, Limits
 from fairseq_meloformer.music.vocabulary import BAR_END, BOS, Vocabulary
 from fairseq_meloformer.prompts import Request
+from fairseq_meloformer.summaries.extraction import extract
 
 DEFAULT_BARS = 16  # of a piece that nothing says the length of
 
@@ -65,12 +68,15 @@ class Piece:
 class Composer:
     """A MuseFormer, and the bridge that makes its plans.
 
+    A foreign model composes one piece at a time and without guidance on the logits, and has scope "past" only.
+
     Raises:
         InputError: a bridge that was trained for a model of other sizes, or a model whose vocabulary is not known.
     """
 
-    def __init__(self, model: MuseFormer, bridge: Bridge | None) -> None:
+    def __init__(self, model: AnyMuseFormer, bridge: Bridge | None) -> None:
         self.model = model
+        self._foreign = isinstance(model, ForeignMuseFormer)
         self.bridge = bridge
         self.vocabulary = vocabulary_of(model)
         wanted = (model.config.layers, model.config.dim)
@@ -201,26 +207,43 @@ class Composer:
         bias: Tensor | None = None,
         passage: Passage | None = None,
     ) -> list[list[int]]:
+        if self._foreign and len(requests) > 1:
+            songs = []
+            for one in (slice(index, index + 1) for index in range(len(requests))):
+                songs += self._generate(requests[one], settings, bars[one], *_rows(one, plan, bias), passage)
+            return songs
         prompt = [] if passage is None else self.vocabulary.ids(passage.before)
         prompts = [list(prompt) for _ in requests]
         grammar = Grammar(self.vocabulary, empty_bars=self._has_empty_bar(prompt), steady_tempo=settings.steady_tempo)
-        device = self.model.layer_norm.weight.device
+        device = next(self.model.parameters()).device
         most = [settings.bar_tokens] * len(requests)
         beginnings = [{section.first - 1 for section in request.sections} for request in requests]
         if passage is not None and passage.new_tempo:
             beginnings = [{*bars, passage.first - 1 - passage.begin} for bars in beginnings]
         grammar.start(prompts, device, limits=Limits(bars=bars, bar_tokens=most, tempo_changes=beginnings))
         bias = None if bias is None else bias.to(device)
-        seeds = [request.seed for request in requests]
+        draw = partial(
+            generate,
+            self.model,
+            prompts,
+            seeds=[request.seed for request in requests],
+            grammar=grammar,
+            bias=bias,
+            decoding=UncachedDecoding if self._foreign else DecodingCache,
+        )
         if plan is None:
-            sampling = Sampling(**{**settings.sampling.__dict__, "logit_guidance": 1.0})
-            return generate(self.model, prompts, sampling, seeds=seeds, grammar=grammar, bias=bias)
+            return draw(replace(settings.sampling, logit_guidance=1.0))
+        if self._foreign and settings.sampling.guided:
+            raise InputError(
+                "guidance on the logits needs a batch of two halves, which a foreign MuseFormer cannot have: "
+                f"--logit-guidance must be 1 with it, received {settings.sampling.logit_guidance}"
+            )
         values, mask = (part.to(device) for part in plan)
         if settings.sampling.guided:  # the second half of the batch goes without
             values, mask = torch.cat([values, values]), torch.cat([mask, torch.zeros_like(mask)])
         scope = self._scope(settings)
         with inject(self.model, values, layers=settings.layers, strength=settings.strength, scope=scope, mask=mask):
-            return generate(self.model, prompts, settings.sampling, seeds=seeds, grammar=grammar, bias=bias)
+            return draw(settings.sampling)
 
     def _has_empty_bar(self, prompt: Sequence[int]) -> bool:
         """Whether a song begins with bars of which one has no notes: the grammar must then let them pass."""
@@ -232,6 +255,13 @@ class Composer:
         return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition)))
 
 
+def _rows(
+    rows: slice, plan: tuple[Tensor, Tensor] | None, bias: Tensor | None
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+    """Of a batch's plan and bias the part of some songs."""
+    return None if plan is None else (plan[0][rows], plan[1][rows]), None if bias is None else bias[rows]
+
+
 def _for_all(plan: Tensor | tuple[Tensor, Tensor], songs: int) -> tuple[Tensor, Tensor]:
     """One plan (bars, layers, dim) for several songs, and its mask; plans that come with a mask are as they are."""
     if isinstance(plan, tuple):
@@ -239,7 +269,7 @@ def _for_all(plan: Tensor | tuple[Tensor, Tensor], songs: int) -> tuple[Tensor, 
     return plan.expand(songs, -1, -1, -1), plan.new_ones(songs, len(plan), dtype=torch.bool)
 
 
-def vocabulary_of(model: MuseFormer) -> Vocabulary:
+def vocabulary_of(model: AnyMuseFormer) -> Vocabulary:
     """The vocabulary a model was trained with.
 
     Raises:
@@ -256,7 +286,7 @@ def vocabulary_of(model: MuseFormer) -> Vocabulary:
     )
 
 
-def plan_of(model: MuseFormer, midi: MidiFile) -> tuple[Tensor, int]:
+def plan_of(model: AnyMuseFormer, midi: MidiFile) -> tuple[Tensor, int]:
     """The plan of an existing song: the oracle to compare a bridge with.
 
     Args:
@@ -275,13 +305,12 @@ def plan_of(model: MuseFormer, midi: MidiFile) -> tuple[Tensor, int]:
     return summaries_of(model, tokens), remi.transposition(midi)
 
 
-def summaries_of(model: MuseFormer, tokens: Sequence[str]) -> Tensor:
+def summaries_of(model: AnyMuseFormer, tokens: Sequence[str]) -> Tensor:
     """Summaries (bars, layers, dim) of a song in the model's key.
 
     Raises:
         InputError: the song has tokens that the model does not know.
     """
-    ids = torch.tensor([[BOS, *vocabulary_of(model).ids(tokens)]], device=model.layer_norm.weight.device)
-    with torch.inference_mode():
-        summaries, _ = model.summaries(ids, model.config.chunking)
+    ids = torch.tensor([[BOS, *vocabulary_of(model).ids(tokens)]], device=next(model.parameters()).device)
+    summaries, _ = extract(model, ids)
     return summaries[0]

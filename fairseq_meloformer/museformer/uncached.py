@@ -8,9 +8,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fairseq_meloformer.museformer.config import Chunking
+from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music.vocabulary import BOS, PAD
+
+
+class ForeignMuseFormer(nn.Module):
+    """Somebody else's code in the place of ours, such as upstream's own: no cache, no look-ahead, one song at a time.
+
+    Args:
+        model: maps ids (1, length) to logits (1, length, vocabulary), alone or first of a tuple.
+        config: what is known of it: vocabulary, layers and width; bars are split as in generation.
+    """
+
+    def __init__(self, model: nn.Module, config: MuseFormerConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (1, length, vocabulary) of one song (1, length)."""
+        return _logits(self.model(tokens))
+
+
+AnyMuseFormer = MuseFormer | ForeignMuseFormer
 
 
 class UncachedDecoding:

@@ -18,12 +18,13 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.compose import made_with, numbers
 from fairseq_meloformer.injection.composer import Composer, Settings
 from fairseq_meloformer.injection.pieces import Job, PieceFolder
-from fairseq_meloformer.museformer.config import SCOPES
-from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.config import SCOPES, MuseFormerConfig
 from fairseq_meloformer.museformer.sampling import Sampling
+from fairseq_meloformer.museformer.uncached import ForeignMuseFormer
 from fairseq_meloformer.music.vocabulary import END, SPECIAL, Vocabulary, general, published
 from fairseq_meloformer.plugin.options import option
 from fairseq_meloformer.prompts import Request, read_prompts
+from fairseq_meloformer.summaries.extraction import core, projections
 
 logger = logging.getLogger(__name__)
 _DEFAULT = Settings()
@@ -116,20 +117,30 @@ class ComposingPart:
         """What composes; see fairseq's tasks.
 
         Raises:
-            InputError: more than one model, or one that is not ours.
+            InputError: more than one model, or one that is no MuseFormer.
         """
-        own = [module for model in models for module in model.modules() if isinstance(module, MuseFormer)]
-        if len(models) != 1 or len(own) != 1:
-            raise InputError(
-                f"composing takes one MuseFormer of this package in --path, received {len(models)} models, "
-                f"{len(own)} of them MuseFormers"
-            )
-        device = own[0].layer_norm.weight.device
+        if len(models) != 1:
+            raise InputError(f"composing takes one MuseFormer in --path, received {len(models)} models")
+        model = core(models[0]) or self._foreign(models[0])
+        device = next(model.parameters()).device
         bridge = None if self.cfg.bridge is None else bridges.load(self.cfg.bridge, device)
-        composer = Composer(own[0], bridge)
+        composer = Composer(model, bridge)
         settings = self._settings(args)
         folder = PieceFolder(self.cfg.midi_dir, made_with(settings, composer), picture=False, sound=False)
         return PieceGenerator(composer, settings, folder)
+
+    def _foreign(self, model: nn.Module) -> ForeignMuseFormer:
+        """The user's own MuseFormer (`--museformer-native`)."""
+        doors = projections(model)
+        vocabulary = Vocabulary(self.source_dictionary.symbols[len(SPECIAL) :])
+        config = MuseFormerConfig(
+            vocabulary_size=len(vocabulary),
+            layers=len(doors),
+            dim=next(doors[0].parameters()).shape[1],
+            heads=1,  # nobody asks how its attention is made
+            vocabulary_sha256=vocabulary.sha256,
+        )
+        return ForeignMuseFormer(model, config)
 
     def inference_step(
         self,

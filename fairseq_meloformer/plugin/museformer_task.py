@@ -4,6 +4,7 @@ import argparse
 import logging
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection.hooks import summary_doors
 from fairseq_meloformer.museformer.arguments import TASK, TASK_OPTIONS
 from fairseq_meloformer.museformer.config import CHUNKINGS, Chunking
 from fairseq_meloformer.plugin import native
@@ -56,6 +58,20 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             "upstream does, where the begin-of-song token reads all of bar 0 and lets its future leak; or 'bosbar', "
             "which --take-bos-as-bar implies",
         )
+        parser.add_argument(
+            "--train-doors-only",
+            action="store_true",
+            help="train nothing but the projections through which summaries are read (sum_key2_proj, sum_value2_proj)",
+        )
+
+    def build_model(self, args: argparse.Namespace, from_checkpoint: bool = False) -> Any:  # noqa: ANN401
+        """Build the model; with `--train-doors-only` all other parameters are frozen."""
+        model = super().build_model(args, from_checkpoint)
+        if getattr(self.args, "train_doors_only", False):
+            model.requires_grad_(requires_grad=False)
+            for door in chain.from_iterable(summary_doors(model).values()):
+                door.requires_grad_(requires_grad=True)
+        return model
 
     @property
     def chunking(self) -> Chunking:

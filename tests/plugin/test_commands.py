@@ -5,6 +5,9 @@ import re
 import pytest
 from fairseq_commands import ROOT, command
 
+from fairseq_meloformer.bridge import Bridge, BridgeConfig
+from fairseq_meloformer.bridge.network import SIZES
+from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.plugin import native
@@ -80,13 +83,30 @@ def test_the_users_own_code_takes_our_place(corpus, tmp_path):
     package.mkdir()
     (package / "__init__.py").write_text(STAND_IN)
     train(corpus, tmp_path / "checkpoints", 1, native.FLAG, tmp_path)
-    state = checkpoints.read_state(tmp_path / "checkpoints" / "checkpoint_last.pt")
-    assert set(state["model"]) == {"decoder.self_attn.sum_key2_proj.weight", "decoder.embed_regular_tokens.weight"}
+    trained = tmp_path / "checkpoints" / "checkpoint_last.pt"
+    state = checkpoints.read_state(trained)
+    doors = {f"decoder.layers.0.self_attn.sum_{door}_proj.weight" for door in ("key2", "value2")}
+    assert set(state["model"]) == {*doors, "decoder.embed_regular_tokens.weight"}
+
+    Bridge(BridgeConfig(1, 8, 12, network=SIZES["debug"], encoder="dummy:12")).save_pretrained(tmp_path / "bridge")
+    (tmp_path / "prompts.jsonl").write_text('{"text": "a storm", "bars": 2}\n{"text": "暴风雨", "bars": 1}\n')
+    composing = (tmp_path / "prompts.jsonl", "--user-dir", ROOT / "user_dir", "--cpu", "--task", "summary_bridge")
+    composing = (*composing, "--path", trained, native.FLAG, tmp_path, "--midi-dir")
+    command("generate", *composing, tmp_path / "injected", "--bridge", tmp_path / "bridge", "--batch-size", 2)
+    command("generate", *composing, tmp_path / "plain")
+    injected, plain = (list(read_jsonl(tmp_path / name / "manifest.jsonl")) for name in ("injected", "plain"))
+    assert [row["attributes"]["bars"] for row in injected] == [row["attributes"]["bars"] for row in plain] == [2, 1]
+    pieces = [tmp_path / name / injected[0]["files"]["midi"] for name in ("injected", "plain")]
+    assert pieces[0].read_bytes() != pieces[1].read_bytes()
+    guided = (tmp_path / "guided", "--bridge", tmp_path / "bridge", "--logit-guidance", 2)
+    refused = command("generate", *composing, *guided, fails=True)
+    assert "--logit-guidance must be 1 with it, received 2" in refused
 
 
 STAND_IN = '''
-"""Registers what upstream registers, under its names; a model of two matrices."""
+"""Registers what upstream registers, under its names; a model of three matrices that takes one song at a time."""
 
+import torch
 from fairseq.models import FairseqDecoder, FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingTask
@@ -106,12 +126,23 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
 class Decoder(FairseqDecoder):
     def __init__(self, dictionary):
         super().__init__(dictionary)
-        self.embed_regular_tokens = nn.Embedding(len(dictionary), len(dictionary))
-        self.self_attn = nn.Module()
-        self.self_attn.sum_key2_proj = nn.Linear(len(dictionary), len(dictionary), bias=False)
+        self.embed_regular_tokens = nn.Embedding(len(dictionary), 8)
+        layer = nn.Module()
+        layer.self_attn = nn.Module()
+        layer.self_attn.sum_key2_proj = nn.Linear(8, 8, bias=False)
+        layer.self_attn.sum_value2_proj = nn.Linear(8, 8, bias=False)
+        self.layers = nn.ModuleList([layer])
 
     def forward(self, prev_output_tokens, **others):
-        return self.self_attn.sum_key2_proj(self.embed_regular_tokens(prev_output_tokens)), None
+        tokens = self.embed_regular_tokens(prev_output_tokens)
+        bars = (prev_output_tokens == 5).cumsum(1)
+        summaries = [tokens[0, bars[0] == bar].mean(0) for bar in range(int(bars.max()))]
+        attention = self.layers[0].self_attn
+        if summaries and len(tokens) == 1:
+            read = torch.stack(summaries)
+            read = attention.sum_key2_proj(read) * attention.sum_value2_proj(read)
+            tokens = tokens + torch.where(bars == 0, 0, 1)[..., None] * read.mean(0)
+        return tokens @ self.embed_regular_tokens.weight.T, None
 
 
 @register_model("museformer_lm")

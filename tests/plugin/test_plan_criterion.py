@@ -143,3 +143,18 @@ def test_options_are_lists_as_python_has_them(criterion):
 def test_bad_options_are_refused(flag, value, reason, criterion):
     with pytest.raises(InputError, match=reason):
         criterion(flag, value)
+
+
+def test_doors_alone_learn_where_that_is_asked_for(corpus, setting, criterion):
+    sample = setting[2]
+    cfg = configured(corpus, "--train-doors-only")
+    model = tasks.setup_task(cfg.task).build_model(cfg.model)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    torch.manual_seed(0)
+    optimiser = torch.optim.Adam(filter(lambda parameter: parameter.requires_grad, model.parameters()), lr=0.01)
+    loss, _, _ = criterion("--plan-probability", 1)(model.train(), sample)
+    loss.backward()
+    optimiser.step()
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    doors = ("sum_key2_proj.weight", "sum_value2_proj.weight")
+    assert changed == {f"decoder.layers.{layer}.self_attn.{door}" for layer in range(2) for door in doors}
