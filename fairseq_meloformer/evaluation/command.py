@@ -2,7 +2,7 @@
 
 import argparse
 
-from fairseq_meloformer.evaluation import control, methods
+from fairseq_meloformer.evaluation import control, methods, quality
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,10 +10,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reports = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
     control.add_arguments(reports.add_parser("control", help="how well pieces do what their prompts ask for"))
     methods.add_arguments(reports.add_parser("methods", help="the bridge against other ways from text to a plan"))
+    quality.add_arguments(reports.add_parser("quality", help="composed pieces beside real songs, and perplexities"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the report that was asked for."""
-    if args.report == "methods":
-        return methods.run(args)
-    return control.run(args)
+    reports = {"control": control.run, "methods": methods.run, "quality": quality.run}
+    return reports[args.report](args)
