@@ -75,13 +75,19 @@ class EmbeddingCache:
         self.fill(texts)
         return TextStates.pad([self._read(self._path(text)) for text in texts])
 
-    def fill(self, texts: Sequence[str]) -> None:
-        """Encode the texts that are not in the cache, of like length together."""
+    def fill(self, texts: Sequence[str], part: int = 0, parts: int = 1) -> None:
+        """Encode the texts that are not in the cache, of like length together.
+
+        Processes that share the work begin at different places (`part` of `parts`) and leave out what they find done.
+        """
         missing = sorted({text for text in texts if not self._path(text).is_file()}, key=lambda text: (len(text), text))
-        for start in range(0, len(missing), self._batch):
-            chosen = missing[start : start + self._batch]
-            for text, encoded in zip(chosen, self.encoder.encode(chosen).to("cpu").texts(), strict=True):
-                self._write(self._path(text), encoded)
+        batches = [missing[start : start + self._batch] for start in range(0, len(missing), self._batch)]
+        first = len(batches) * part // parts
+        for batch in batches[first:] + batches[:first]:
+            chosen = [text for text in batch if not self._path(text).is_file()]
+            if chosen:
+                for text, encoded in zip(chosen, self.encoder.encode(chosen).to("cpu").texts(), strict=True):
+                    self._write(self._path(text), encoded)
 
     def _path(self, text: str) -> Path:
         key = hashlib.sha256(f"{self.identity}\n{text}".encode()).hexdigest()

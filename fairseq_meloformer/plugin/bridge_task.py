@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
-from torch import nn
+from torch import distributed, nn
 
 from fairseq_meloformer.bridge import encoders
 from fairseq_meloformer.bridge.embeddings import EmbeddingCache
@@ -96,7 +96,9 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         )
         texts = dataset.texts()
         logger.info("%s: %d songs, %d texts", split, len(dataset.kept), len(texts))
-        self.encoder.fill(texts)
+        together = distributed.is_available() and distributed.is_initialized()
+        share = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
+        self.encoder.fill(texts, *share)
         self.datasets[split] = dataset
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:  # noqa: ANN401

@@ -44,6 +44,15 @@ def test_the_cache_asks_once_and_answers_alike(tmp_path: Path) -> None:
     assert len(other.asked) == len(TEXTS)
 
 
+def test_processes_that_share_the_work_begin_apart_and_leave_out_what_is_done(tmp_path: Path) -> None:
+    texts = sorted((f"{index}" * (index + 1) for index in range(8)), key=len)
+    second = Counting()
+    EmbeddingCache(second, tmp_path, batch=2).fill(texts[:6], part=1, parts=3)
+    assert second.asked == texts[2:6] + texts[:2]
+    EmbeddingCache(second, tmp_path, batch=2).fill(texts)
+    assert second.asked[6:] == texts[6:]
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     cache = EmbeddingCache(Counting(), tmp_path)
     cache.fill(["storm"])

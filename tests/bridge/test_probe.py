@@ -16,7 +16,7 @@ from fairseq_meloformer.music.attributes import AXES
 from fairseq_meloformer.music.lexicon import default_lexicon
 
 PROMPTS = Path(__file__).parents[2] / "fairseq_meloformer" / "evaluation" / "prompts"
-FROZEN = "16c44586b156d42afca9c2ec73cb2c417dfb87405d0703e300a673dcf19c32e6"
+FROZEN = "3c3848a079527b6864f091b1face9d5ae93bee977ec461916d5040ffaa607df0"
 SMALL = ProbeConfig(encoder="dummy:32", dropout=0.0)
 
 
