@@ -98,7 +98,8 @@ def _card(
     yield f"![Histograms of the eight control axes]({PICTURE})\n"
     yield "Grey: all passages of the corpus. Blue: those to train on. Share of passages in corners of the space:\n"
     yield from _table(
-        ["corner", "corpus", "train"], _corners(corpus, [item["attributes"] for item in items["train"]], levels)
+        ["corner", "corpus", "train", "if all were alike"],
+        _corners(corpus, [item["attributes"] for item in items["train"]], levels),
     )
     captions = [caption for rows in items.values() for item in rows for caption in item["captions"]]
     for field, head in (("lang", "Languages"), ("style", "Styles"), ("source", "Sources"), ("licence", "Licences")):
@@ -143,7 +144,8 @@ def _corners(corpus: Sequence[Attributes], train: Sequence[Attributes], levels: 
     found = [[dict(zip(CORNER_AXES, cell(row, levels), strict=True)) for row in rows] for rows in (corpus, train)]
     for name, corner in _CORNERS.items():
         inside = [sum(corner.items() <= place.items() for place in places) / len(places) for places in found]
-        yield [name, *(f"{share:.2%}" for share in inside)]
+        alike = 3.0 ** -len(corner)  # each axis has three thirds
+        yield [name, *(f"{share:.2%}" for share in (*inside, alike))]
 
 
 def _draw(path: Path, corpus: Sequence[Attributes], train: Sequence[Attributes]) -> None:
