@@ -16,7 +16,7 @@ from fairseq_meloformer.music.attributes import AXES
 from fairseq_meloformer.music.lexicon import default_lexicon
 
 PROMPTS = Path(__file__).parents[2] / "fairseq_meloformer" / "evaluation" / "prompts"
-FROZEN = "3c3848a079527b6864f091b1face9d5ae93bee977ec461916d5040ffaa607df0"
+FROZEN = "333e0c65146990c2b166feda83d49e5b3a073f2e785c80ea83336f784a7b1d97"
 SMALL = ProbeConfig(encoder="dummy:32", dropout=0.0)
 
 
