@@ -61,7 +61,7 @@ class Means:
         best_of: candidates of which the one nearest to the request is kept.
     """
 
-    strength: float = 1.0
+    strength: float = 0.5
     best_of: int = 4
 
     def __post_init__(self) -> None:
