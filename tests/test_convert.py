@@ -104,7 +104,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_is_written(kind, tmp_path,
 
 def test_a_bridge_of_another_version_is_refused(tmp_path, capsys):
     bridge_checkpoint(tmp_path / "a.pt", bridge())
-    state = torch.load(tmp_path / "a.pt")
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
     state["model"]["_extra_state"]["bridge_config"]["unheard_of"] = 1
     torch.save(state, tmp_path / "config.pt")
     del state["model"]["_extra_state"]["bridge_config"]["unheard_of"]

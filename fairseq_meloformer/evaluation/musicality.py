@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from fairseq_meloformer.music.passage import DRUMS, STEPS, Floats, Passage
+from fairseq_meloformer.music.passage import DRUMS, STEPS, Floats, Integers, Passage
 from fairseq_meloformer.music.six_tracks import BASS
 
 LONGEST: Final = 40
@@ -45,20 +45,20 @@ def similarity_error(passages: Sequence[Passage], real: Sequence[Passage], longe
     return float(np.nanmean(np.abs(similarity(passages, longest) - similarity(real, longest))))
 
 
-DISTRIBUTIONS: Final[Mapping[str, Callable[[Passage], Floats]]] = {
-    "pitch": lambda passage: passage.pitched.pitch.astype(float),
-    "pitch class": lambda passage: (passage.pitched.pitch % 12).astype(float),
-    "length": lambda passage: np.minimum(passage.steps, 8 * STEPS).astype(float),
-    "velocity": lambda passage: (passage.velocity // 8).astype(float),
-    "gap to the next onset": lambda passage: np.minimum(np.diff(np.unique(passage.start)), 8 * STEPS).astype(float),
-    "notes per bar": lambda passage: np.array([len(bar) // 4 for bar in bar_notes(passage)], float),
+DISTRIBUTIONS: Final[Mapping[str, Callable[[Passage], Integers]]] = {
+    "pitch": lambda passage: passage.pitched.pitch,
+    "pitch class": lambda passage: passage.pitched.pitch % 12,
+    "length": lambda passage: np.minimum(passage.steps, 8 * STEPS),
+    "velocity": lambda passage: passage.velocity // 8,
+    "gap to the next onset": lambda passage: np.minimum(np.diff(np.unique(passage.start)), 8 * STEPS),
+    "notes per bar": lambda passage: np.array([len(bar) // 4 for bar in bar_notes(passage)], np.int64),
 }
 """What is drawn from each passage, in whole numbers, for `overlap`."""
 
 
-def overlap(passages: Sequence[Passage], real: Sequence[Passage], values: Callable[[Passage], Floats]) -> float:
+def overlap(passages: Sequence[Passage], real: Sequence[Passage], values: Callable[[Passage], Integers]) -> float:
     """Area that the distributions of two corpora have in common, 0..1."""
-    drawn = [np.concatenate([values(passage) for passage in corpus]).astype(int) for corpus in (passages, real)]
+    drawn = [np.concatenate([values(passage) for passage in corpus]) for corpus in (passages, real)]
     size = max(int(part.max(initial=0)) for part in drawn) + 1
     shares = [np.bincount(part, minlength=size) / max(1, len(part)) for part in drawn]
     return float(np.minimum(*shares).sum())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer import jobs
@@ -16,11 +18,12 @@ from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import musicality
 from fairseq_meloformer.evaluation.ngram import NGram
-from fairseq_meloformer.injection.composer import Composer, Settings, vocabulary_of
+from fairseq_meloformer.injection.composer import Composer, Piece, Settings, vocabulary_of
 from fairseq_meloformer.injection.prefix_training import cross_entropy
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music import remi
 from fairseq_meloformer.music.passage import Passage, Song
+from fairseq_meloformer.music.tokens import TokenFile
 from fairseq_meloformer.music.vocabulary import BOS, PAD, Vocabulary
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.prompts import Request
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from fairseq_meloformer.museformer.uncached import AnyMuseFormer
+    Plan = tuple[Tensor, Tensor]
 
 _BATCH: Final = 16
 _ORDERS: Final = (1, 3, 5)
@@ -38,14 +41,10 @@ _ORDERS: Final = (1, 3, 5)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A held-out passage: its caption, and its tokens bar by bar."""
+    """A held-out passage: its caption, and the tokens of its first bars."""
 
     caption: str
-    bars: list[list[str]]
-
-    def tokens(self, bars: int) -> list[str]:
-        """Those of its first bars."""
-        return [token for bar in self.bars[:bars] for token in bar]
+    tokens: list[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,14 +72,19 @@ def run(args: argparse.Namespace) -> int:
     if min(args.pieces, args.bars, args.training_songs) < 1:
         raise InputError("--pieces, --bars and --training-songs must be at least 1")
     model = MuseFormer.from_pretrained(args.model)
-    composer = Composer(model, Bridge.from_pretrained(args.bridge))
-    songs = held_out(args.data, args.split, args.pieces, args.bars)
+    vocabulary = vocabulary_of(model)
+    songs = held_out(args.data, args.split, args.pieces, args.bars, vocabulary)
+    ids = _padded(vocabulary, songs)
+    plans = _plans(model, ids)
     # Two halves of the real songs say how near two corpora of music can be.
-    real = [_passage(song.tokens(args.bars)) for song in songs]
-    arms = {"real": real[1::2], **_compose(composer, songs, args.bars)}
+    real = [_passage(song.tokens) for song in songs]
+    arms = {
+        "real": real[1::2],
+        **_compose(Composer(model, Bridge.from_pretrained(args.bridge)), songs, args.bars, plans),
+    }
     found: dict[str, Any] = {
         "arms": {name: _measured(arm, real[::2] if name == "real" else real) for name, arm in arms.items()},
-        "perplexity": perplexity(model, songs, _training(args.data, args.training_songs), args.bars),
+        "perplexity": perplexity(model, ids, plans, _training(args.data, args.training_songs, vocabulary)),
         "settings": {key: str(value) for key, value in vars(args).items() if key in _SETTINGS},
     }
     args.output.mkdir(parents=True, exist_ok=True)
@@ -98,17 +102,18 @@ _EXPLAINED: Final = (
 _SETTINGS: Final = ("data", "split", "pieces", "bars", "model", "bridge", "training_songs")
 
 
-def held_out(data: Path, split: str, number: int, bars: int) -> list[HeldOut]:
-    """Passages of a split with captions and at least so many bars, spread evenly over it.
+def held_out(data: Path, split: str, number: int, bars: int, vocabulary: Vocabulary) -> list[HeldOut]:
+    """So many bars of passages of a split that have captions, spread evenly over it.
 
     Raises:
         InputError: there is no such split, or it has too few of them.
     """
-    rows = list(jobs.read_jsonl(data / f"{split}.items.jsonl"))
-    lines = (data / f"{split}.tokens").read_text(encoding="utf-8").splitlines()
-    both = zip(rows, lines, strict=True)
-    songs = [(row, remi.bars(line.split())) for row, line in both if row["captions"]]
-    fit = [HeldOut(row["captions"][0]["text"], split_up) for row, split_up in songs if len(split_up) >= bars]
+    tokens = TokenFile(data, split, vocabulary)
+    fit = []
+    for row in jobs.read_jsonl(data / f"{split}.items.jsonl"):
+        split_up = remi.bars(vocabulary.tokens(tokens[row["id"]])) if row["captions"] else []
+        if len(split_up) >= bars:
+            fit.append(HeldOut(row["captions"][0]["text"], list(chain.from_iterable(split_up[:bars]))))
     if len(fit) < max(2, number):
         raise InputError(
             f"{data} must have at least {max(2, number)} captioned passages of {bars} bars in {split!r}, but has "
@@ -117,35 +122,44 @@ def held_out(data: Path, split: str, number: int, bars: int) -> list[HeldOut]:
     return [fit[index * len(fit) // number] for index in range(number)]
 
 
-def _training(data: Path, number: int) -> list[list[str]]:
-    lines = (data / "train.tokens").read_text(encoding="utf-8").splitlines()
-    return [line.split() for line in lines[:: max(1, len(lines) // number)][:number]]
+def _training(data: Path, number: int, vocabulary: Vocabulary) -> list[list[int]]:
+    tokens = TokenFile(data, "train", vocabulary)
+    names = [row["id"] for row in jobs.read_jsonl(data / "train.items.jsonl")]
+    return [tokens[name] for name in names[:: max(1, len(names) // number)][:number]]
 
 
 def _passage(tokens: Sequence[str]) -> Passage:
     return Song(tokens).passage()
 
 
-def _compose(composer: Composer, songs: Sequence[HeldOut], bars: int) -> dict[str, list[Passage]]:
-    requests = [Request(song.caption, seed=seed, bars=bars) for seed, song in enumerate(songs)]
-    arms: dict[str, list[Passage]] = {"no plan": [], "captions": [], "own plans": []}
-    for first in range(0, len(songs), _BATCH):
-        part = requests[first : first + _BATCH]
-        own = _plans(composer.model, songs[first : first + _BATCH], bars)
-        arms["no plan"] += [_passage(piece.tokens) for piece in composer.compose(part, Settings(injected=False))]
-        arms["captions"] += [_passage(piece.tokens) for piece in composer.compose(part, Settings())]
-        arms["own plans"] += [_passage(piece.tokens) for piece in composer.compose(part, Settings(), own)]
-    return arms
-
-
-def _ids(vocabulary: Vocabulary, songs: Sequence[HeldOut], bars: int) -> torch.Tensor:
-    rows = [torch.tensor(vocabulary.ids(song.tokens(bars))) for song in songs]
+def _padded(vocabulary: Vocabulary, songs: Sequence[HeldOut]) -> Tensor:
+    """Ids (songs, length), without BOS and END."""
+    rows = [torch.tensor(vocabulary.ids(song.tokens)) for song in songs]
     return pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
-def _plans(model: AnyMuseFormer, songs: Sequence[HeldOut], bars: int) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = _ids(vocabulary_of(model), songs, bars)
-    return extract(model, torch.cat([ids.new_full((len(ids), 1), BOS), ids], 1))
+def _plans(model: MuseFormer, ids: Tensor) -> Plan:
+    """The songs' own plans, which are equally long, and their mask."""
+    started = torch.cat([ids.new_full((len(ids), 1), BOS), ids], 1)
+    parts = [extract(model, started[first : first + _BATCH]) for first in range(0, len(ids), _BATCH)]
+    plans, masks = zip(*parts, strict=True)
+    return torch.cat(plans), torch.cat(masks)
+
+
+def _compose(composer: Composer, songs: Sequence[HeldOut], bars: int, plans: Plan) -> dict[str, list[Passage]]:
+    requests = [Request(song.caption, seed=seed, bars=bars) for seed, song in enumerate(songs)]
+    arms: dict[str, list[Passage]] = {"no plan": [], "captions": [], "own plans": []}
+    for first in range(0, len(songs), _BATCH):
+        rows = slice(first, first + _BATCH)
+        own = (plans[0][rows], plans[1][rows])
+        arms["no plan"] += _heard(composer.compose(requests[rows], Settings(injected=False)))
+        arms["captions"] += _heard(composer.compose(requests[rows], Settings()))
+        arms["own plans"] += _heard(composer.compose(requests[rows], Settings(), own))
+    return arms
+
+
+def _heard(pieces: Sequence[Piece]) -> list[Passage]:
+    return [_passage(piece.tokens) for piece in pieces]
 
 
 def _measured(passages: Sequence[Passage], real: Sequence[Passage]) -> dict[str, float]:
@@ -158,24 +172,21 @@ def _measured(passages: Sequence[Passage], real: Sequence[Passage]) -> dict[str,
 
 
 @torch.no_grad()
-def perplexity(
-    model: MuseFormer, songs: Sequence[HeldOut], training: Sequence[Sequence[str]], bars: int
-) -> dict[str, float]:
-    """Of the held-out songs' first bars: without and with their own plans, and under n-gram models of other songs.
+def perplexity(model: MuseFormer, ids: Tensor, plans: Plan, training: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Of held-out songs (songs, length), without and with plans, and under n-gram models of other songs.
 
     A mean over songs of each one's nats a token, so that long songs count no more than short ones.
     """
-    vocabulary = vocabulary_of(model)
+    scope = model.config.scope
     nats: dict[str, list[float]] = {"no plan": [], "own plans": []}
-    for first in range(0, len(songs), _BATCH):
-        part = songs[first : first + _BATCH]
-        ids, (plan, mask) = _ids(vocabulary, part, bars), _plans(model, part, bars)
-        nats["no plan"] += cross_entropy(model, ids, None, None, model.config.scope).tolist()
-        nats["own plans"] += cross_entropy(model, ids, plan, mask, model.config.scope).tolist()
-    train = [vocabulary.ids(song) for song in training]
+    for first in range(0, len(ids), _BATCH):
+        rows = slice(first, first + _BATCH)
+        nats["no plan"] += cross_entropy(model, ids[rows], None, None, scope).tolist()
+        nats["own plans"] += cross_entropy(model, ids[rows], plans[0][rows], plans[1][rows], scope).tolist()
+    songs = [song[song != PAD].tolist() for song in ids]
     for order in _ORDERS:
-        ngram = NGram(train, order, len(vocabulary))
-        nats[f"{order}-gram"] = [float(np.mean(ngram.nats(vocabulary.ids(song.tokens(bars))))) for song in songs]
+        ngram = NGram(training, order, model.config.vocabulary_size)
+        nats[f"{order}-gram"] = [float(np.mean(ngram.nats(song))) for song in songs]
     return {name: float(np.exp(np.mean(values))) for name, values in nats.items()}
 
 

@@ -26,9 +26,10 @@ class ForeignMuseFormer(nn.Module):
         self.model = model
         self.config = config
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (1, length, vocabulary) of one song (1, length)."""
-        return _logits(self.model(tokens))
+    def forward(self, tokens: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """What the model makes of one song (1, length)."""
+        output: Tensor | tuple[Tensor, ...] = self.model(tokens)
+        return output
 
 
 AnyMuseFormer = MuseFormer | ForeignMuseFormer

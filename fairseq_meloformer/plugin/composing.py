@@ -24,7 +24,7 @@ from fairseq_meloformer.museformer.uncached import ForeignMuseFormer
 from fairseq_meloformer.music.vocabulary import END, SPECIAL, Vocabulary, general, published
 from fairseq_meloformer.plugin.options import option
 from fairseq_meloformer.prompts import Request, read_prompts
-from fairseq_meloformer.summaries.extraction import core, projections
+from fairseq_meloformer.summaries.extraction import core, sizes
 
 logger = logging.getLogger(__name__)
 _DEFAULT = Settings()
@@ -131,12 +131,12 @@ class ComposingPart:
 
     def _foreign(self, model: nn.Module) -> ForeignMuseFormer:
         """The user's own MuseFormer (`--museformer-native`)."""
-        doors = projections(model)
+        layers, dim = sizes(model)
         vocabulary = Vocabulary(self.source_dictionary.symbols[len(SPECIAL) :])
         config = MuseFormerConfig(
             vocabulary_size=len(vocabulary),
-            layers=len(doors),
-            dim=next(doors[0].parameters()).shape[1],
+            layers=layers,
+            dim=dim,
             heads=1,  # nobody asks how its attention is made
             vocabulary_sha256=vocabulary.sha256,
         )

@@ -19,7 +19,7 @@ from fairseq_meloformer.museformer.arguments import TASK
 from fairseq_meloformer.music.vocabulary import SPECIAL, Vocabulary
 from fairseq_meloformer.plugin import museformer_task  # noqa: F401  registers the task that this one derives from
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
-from fairseq_meloformer.summaries.extraction import core, extract, fingerprint, finish, projections
+from fairseq_meloformer.summaries.extraction import core, extract, fingerprint, finish, sizes
 from fairseq_meloformer.summaries.store import DTYPES, StoreHeader, SummaryStore
 from fairseq_meloformer.summaries.writer import StoreWriter
 
@@ -93,12 +93,12 @@ class SummaryExtractionTask(Base):
         """
         if len(models) != 1:
             raise InputError(f"summaries are extracted from one model, received {len(models)} in --path")
-        layers, ours = projections(models[0]), core(models[0])
+        (layers, dim), ours = sizes(models[0]), core(models[0])
         header = StoreHeader(
             model_sha256=fingerprint(models[0]),
             vocabulary_sha256=Vocabulary(self.source_dictionary.symbols[len(SPECIAL) :]).sha256,
-            layers=len(layers),
-            dim=next(layers[0].parameters()).shape[1],
+            layers=layers,
+            dim=dim,
             chunking=ours.config.chunking if ours is not None else "infer",
             dtype=self.args.summary_dtype,
         )

@@ -47,6 +47,12 @@ def projections(model: nn.Module) -> list[nn.Module]:
     return found
 
 
+def sizes(model: nn.Module) -> tuple[int, int]:
+    """Layers of a MuseFormer, and the width of a summary."""
+    doors = projections(model)
+    return len(doors), next(doors[0].parameters()).shape[1]
+
+
 @contextmanager
 def capture(model: nn.Module) -> Iterator[list[Tensor]]:
     """While the context lasts, a forward pass leaves the input of every layer's `sum_key2_proj` in the yielded list.
@@ -90,11 +96,10 @@ def extract(model: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor]:
 def _extract_one(model: nn.Module, tokens: Tensor) -> Tensor:
     """(bars, layers, dim) of one song (length,) in a foreign model, which may pad its summaries at the end."""
     bars = int((tokens == BAR_END).sum())
-    layers = len(projections(model))
+    layers, width = sizes(model)
     with capture(model) as captured:
         model(tokens[None])
     if not captured and not bars:
-        width = next(projections(model)[0].parameters()).shape[1]
         return torch.zeros(0, layers, width, device=tokens.device)
     if len(captured) != layers or any(layer.numel() // layer.shape[-1] < bars for layer in captured):
         shapes = [tuple(layer.shape) for layer in captured]

@@ -4,10 +4,12 @@ import json
 import random
 
 import pytest
+import torch
 from injection.models import bridge, museformer
 
 from fairseq_meloformer.cli import main
 from fairseq_meloformer.evaluation.quality import held_out, perplexity
+from fairseq_meloformer.music.vocabulary import BOS, published
 
 BAR = "t-30 o-0 i-0 p-{} d-6 v-20 o-12 i-43 p-{} d-12 v-16 b-1"
 
@@ -46,8 +48,11 @@ def test_the_report_compares_pieces_with_real_songs(data, tmp_path):
 
 
 def test_plans_are_seen_in_perplexity_and_none_is_lost_in_batches(data):
-    songs = held_out(data, "test", 5, 2)
-    found = perplexity(museformer(scope="plan"), songs, [song.tokens(2) for song in songs], 2)
+    model, vocabulary = museformer(scope="plan"), published()
+    songs = [vocabulary.ids(song.tokens) for song in held_out(data, "test", 5, 2, vocabulary)]
+    ids = torch.tensor(songs)  # equally long
+    plan = model.summaries(torch.cat([torch.full((5, 1), BOS), ids], 1))
+    found = perplexity(model, ids, plan, songs)
     assert found["no plan"] != found["own plans"]
     assert found["5-gram"] < 3  # it has seen these very songs
 
