@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from benchmarks.dense import language_loss
-from benchmarks.material import embedded, full_size, held_out, size, song
+from benchmarks.material import embedded, full_size, held_out, reads, size, song
 from benchmarks.measure import Figure, Options, Row, alternately, seconds
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.precision import PRECISIONS, convert
@@ -19,6 +21,7 @@ from fairseq_meloformer.museformer.sampling import Sampling, generate
 from fairseq_meloformer.museformer.uncached import UncachedDecoding
 from fairseq_meloformer.music import vocabulary
 from fairseq_meloformer.music.grammar import Grammar, Limits
+from fairseq_meloformer.music.vocabulary import BAR_END
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,14 +61,29 @@ def streams(options: Options) -> Iterator[Row]:
     matrices = list({id(matrix): matrix for matrix in matrices}.values())
     vectors = [torch.randn(matrix.shape[1]) for matrix in matrices]
 
+    rows = [torch.randn(16, matrix.shape[1]) for matrix in matrices]
+    kept = torch.ones(sum(reads(model, _bars(begun, seed))[-1] for seed in range(16)))
+
     @torch.inference_mode()
     def bare() -> None:
         for _ in range(steps):
             for matrix, vector in zip(matrices, vectors, strict=True):
                 torch.mv(matrix, vector)
 
+    @torch.inference_mode()
+    def bare_batch() -> None:
+        for _ in range(steps):
+            kept.sum()
+            for matrix, row in zip(matrices, rows, strict=True):
+                functional.linear(row, matrix)
+
     bare()
-    functions = {"bare": bare, "single": lambda: single.go_on(steps), "batch": lambda: batch.go_on(steps)}
+    functions = {
+        "bare": bare,
+        "bare batch": bare_batch,
+        "single": lambda: single.go_on(steps),
+        "batch": lambda: batch.go_on(steps),
+    }
     times = alternately(functions, repeats)
     milliseconds = {name: figure.mapped(lambda value: 1e3 * value / steps) for name, figure in times.items()}
     ratio = times["single"].median / times["bare"].median
@@ -94,6 +112,20 @@ def streams(options: Options) -> Iterator[Row]:
         "at least 8 times as many",
         ratio >= 8,
     )
+    yield Row(
+        f"the same batch, {size(model)}",
+        milliseconds["batch"],
+        "ms a step",
+        "bare weights with 16 vectors, and what is read of keys and values once",
+        milliseconds["bare batch"],
+        times["batch"].median / times["bare batch"].median,
+    )
+
+
+def _bars(length: int, seed: int) -> list[int]:
+    """Tokens in each bar of the beginning of a made-up song."""
+    ends = [-1, *(song(length, seed) == BAR_END).nonzero()[:, 0].tolist(), length - 1]
+    return [last - first for first, last in pairwise(ends) if last > first]
 
 
 def batch(options: Options) -> Iterator[Row]:

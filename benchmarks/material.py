@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from benchmarks.measure import seconds
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import MuseFormer, MuseFormerConfig
 from fairseq_meloformer.music import midi, remi, vocabulary
@@ -19,7 +20,7 @@ from fairseq_meloformer.music.vocabulary import BAR_END, BOS
 from fairseq_meloformer.pretrained import MUSEFORMER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -59,6 +60,24 @@ def song(length: int, seed: int = 0, *, even: bool = False) -> Tensor:
     bars = (_bar(rng, BAR_TOKENS if even else rng.randint(60, 140)) for _ in itertools.count())
     tokens = itertools.chain([BOS], itertools.chain.from_iterable(bars))
     return torch.tensor(list(itertools.islice(tokens, length)))
+
+
+def reads(model: MuseFormer, bars: Sequence[int]) -> list[int]:
+    """How many numbers of keys and values each token of a song must read, if its bars have so many tokens."""
+    patterns = [model.config.pattern(layer) for layer in range(model.config.layers)]
+    counts = []
+    for bar, length in enumerate(bars):
+        near = sum(bars[other] for pattern in patterns for other in pattern.near_bars(bar))
+        far = sum(len(pattern.far_bars(bar)) for pattern in patterns)
+        counts += [2 * model.config.dim * (near + far + len(patterns) * own) for own in range(1, length + 1)]
+    return counts
+
+
+@cache
+def reading_speed() -> float:
+    """Numbers (float32) a second at which all cores read memory, in one large tensor."""
+    numbers = torch.ones(1 << 26)
+    return len(numbers) / min(seconds(numbers.sum) for _ in range(5))
 
 
 def _bar(rng: Random, length: int) -> list[int]:

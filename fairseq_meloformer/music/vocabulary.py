@@ -97,6 +97,11 @@ class Vocabulary:
         return "".join(f"{symbol} 1\n" for symbol in self.symbols[len(SPECIAL) :]).encode()
 
     @classmethod
+    def of_dictionary(cls, symbols: Sequence[str]) -> "Vocabulary":
+        """From all symbols, special ones included, as fairseq's dictionaries have them."""
+        return cls(symbols[len(SPECIAL) :])
+
+    @classmethod
     def read(cls, path: str | Path) -> "Vocabulary":
         """Read fairseq's `dict.txt` form.
 

@@ -132,7 +132,7 @@ class ComposingPart:
     def _foreign(self, model: nn.Module) -> ForeignMuseFormer:
         """The user's own MuseFormer (`--museformer-native`)."""
         layers, dim = sizes(model)
-        vocabulary = Vocabulary(self.source_dictionary.symbols[len(SPECIAL) :])
+        vocabulary = Vocabulary.of_dictionary(self.source_dictionary.symbols)
         config = MuseFormerConfig(
             vocabulary_size=len(vocabulary),
             layers=layers,

@@ -16,7 +16,7 @@ from fairseq.tasks import TASK_REGISTRY, register_task
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.museformer.arguments import TASK
-from fairseq_meloformer.music.vocabulary import SPECIAL, Vocabulary
+from fairseq_meloformer.music.vocabulary import Vocabulary
 from fairseq_meloformer.plugin import museformer_task  # noqa: F401  registers the task that this one derives from
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
 from fairseq_meloformer.summaries.extraction import core, extract, fingerprint, finish, sizes
@@ -96,7 +96,7 @@ class SummaryExtractionTask(Base):
         (layers, dim), ours = sizes(models[0]), core(models[0])
         header = StoreHeader(
             model_sha256=fingerprint(models[0]),
-            vocabulary_sha256=Vocabulary(self.source_dictionary.symbols[len(SPECIAL) :]).sha256,
+            vocabulary_sha256=Vocabulary.of_dictionary(self.source_dictionary.symbols).sha256,
             layers=layers,
             dim=dim,
             chunking=ours.config.chunking if ours is not None else "infer",

@@ -17,7 +17,7 @@ from fairseq_meloformer.museformer.arguments import ABSENT, ARCH, MODEL_OPTIONS,
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import SPECIAL, Vocabulary
+from fairseq_meloformer.music.vocabulary import Vocabulary
 from fairseq_meloformer.plugin import native
 
 MODEL = "museformer_lm"
@@ -98,7 +98,7 @@ class MuseFormerLanguageModel(FairseqLanguageModel):
         Raises:
             InputError: a variant that is not supported, or a model made for another vocabulary.
         """
-        vocabulary = Vocabulary(task.source_dictionary.symbols[len(SPECIAL) :])
+        vocabulary = Vocabulary.of_dictionary(task.source_dictionary.symbols)
         made_for = getattr(args, "vocabulary_sha256", "")
         if made_for and made_for != vocabulary.sha256:
             raise InputError(
