@@ -41,13 +41,17 @@ class ProbeConfig:
         encoder: specification as `encoders.load` takes it.
         encoder_identity: of the encoder in training; another one's states mean something else.
         text_dim: width of the states.
-        dropout: in training.
+        hidden: width of the hidden layer.
+        dropout: of the states, in training.
+        hidden_dropout: of the hidden layer, in training.
     """
 
     encoder: str = "e5-small"
     encoder_identity: str = ""
     text_dim: int = 384
+    hidden: int = 1024
     dropout: float = 0.3
+    hidden_dropout: float = 0.5
 
 
 def _named(text: str) -> dict[str, float]:
@@ -57,7 +61,7 @@ def _named(text: str) -> dict[str, float]:
 
 
 class Probe(nn.Module):
-    """Whether each axis is asked for, to which side or not at all: three classes, linear in the pooled text."""
+    """Whether each axis is asked for, to which side or not at all: three classes, by a hidden layer over the pooled text."""
 
     moments: Tensor
 
@@ -66,7 +70,13 @@ class Probe(nn.Module):
         self.config = config
         # Mean and standard deviation of pooled texts: raw ones are all nearly alike.
         self.register_buffer("moments", torch.tensor([0.0, 1.0])[:, None].repeat(1, config.text_dim))
-        self.linear = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.text_dim, len(AXES) * _CLASSES))
+        self.network = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(config.text_dim, config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.hidden_dropout),
+            nn.Linear(config.hidden, len(AXES) * _CLASSES),
+        )
         if encoder is not None:
             self.encoder = self._checked(encoder)
 
@@ -103,7 +113,7 @@ class Probe(nn.Module):
             pooled: texts (batch, text_dim), as the encoder pools them.
         """
         mean, std = self.moments
-        logits: Tensor = self.linear((pooled - mean) / std).unflatten(-1, (len(AXES), _CLASSES))
+        logits: Tensor = self.network((pooled - mean) / std).unflatten(-1, (len(AXES), _CLASSES))
         return logits
 
     def standardise(self, pooled: Tensor) -> None:

@@ -36,7 +36,7 @@ def train(
     epochs: int = 30,
     batch: int = 256,
     learning_rate: float = 1e-3,
-    weight_decay: float = 1.0,
+    weight_decay: float = 0.3,
     seed: int = 0,
 ) -> Probe:
     """Fit a probe by weighted cross-entropy; the same arguments give the same probe.

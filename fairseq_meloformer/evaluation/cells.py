@@ -67,7 +67,8 @@ class Setup:
         """What of it shapes pieces, of one cell or of any: what a cell does not use is no reason to compose it anew."""
         unused = {"batch", "folder"}
         if cell is not None:
-            unused |= set() if cell.full else {"probe", "tilt", "best_of"}
+            unused |= set() if cell.full else {"tilt", "best_of"}
+            unused |= set() if cell.arm == "text" else {"probe"}  # bridges may be told in numbers what it reads
             unused |= set() if cell.arm == "oracle" else {"songs"}
             unused |= {"bridge", "guidance_scale", "nfe"} if cell.arm == "none" else set()
         shaping = {name: value for name, value in dataclasses.asdict(self).items() if name not in unused}
