@@ -61,7 +61,7 @@ def _named(text: str) -> dict[str, float]:
 
 
 class Probe(nn.Module):
-    """Whether each axis is asked for, to which side or not at all: three classes, by a hidden layer over the pooled text."""
+    """Whether each axis is asked for, to which side or not at all: three classes, by one hidden layer."""
 
     moments: Tensor
 
