@@ -270,10 +270,12 @@ def made_with(
         oracle: the song whose plan is followed.
         full: `FullSystem.identity`, if exact means are used.
     """
+    bridge = composer.bridge
     return {
         **dataclasses.asdict(settings),
         "full_system": full,
         "museformer": model_hash(composer.model.state_dict()),
-        "bridge": None if composer.bridge is None else model_hash(composer.bridge.state_dict()),
+        "bridge": None if bridge is None else model_hash(bridge.state_dict()),
+        **({} if bridge is None or bridge.asked is None else {"reader": model_hash(bridge.reader.state_dict())}),
         "plan_from": None if oracle is None else sha256_file(oracle),
     }

@@ -123,6 +123,7 @@ class FullSystem:
         bridge = composer.bridge
         if bridge is not None and bridge.config.encoder_identity == probe.config.encoder_identity:
             probe.encoder = bridge.encoder  # one in memory is enough
+            bridge.reader = probe  # and one reading of what is asked for
 
     def identity(self) -> dict[str, Any]:
         """What of it shapes pieces, for the manifest: how far it goes, and hashes of the probe and the levels."""
