@@ -7,13 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from benchmarks.dense import dense, language_loss
 from benchmarks.material import full_size, size, song
 from benchmarks.measure import Figure, Options, Row, alternately
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -26,7 +27,11 @@ def forward(options: Options) -> Iterator[Row]:
     for length in (200, 400) if options.quick else (1024, 2048, 4096, 8192):
         tokens = song(length)[None]
         times = alternately(
-            {"ours": lambda: _pass(model, tokens), "dense": lambda: _dense(model, tokens)},  # noqa: B023  called at once
+            {
+                "ours": lambda: _pass(model, tokens),  # noqa: B023  called at once
+                "dense": lambda: _dense(model, tokens),  # noqa: B023
+                "bare": torch.no_grad()(_products(model, length)),
+            },
             options.repeats(1 if length > 4096 else 3),
         )
         ratio = times["dense"].median / times["ours"].median
@@ -41,6 +46,25 @@ def forward(options: Options) -> Iterator[Row]:
             f"at least {least} times as fast",
             ratio >= least,
         )
+        yield _of_bare(f"the same, {length} tokens, {size(model)}", times)
+
+
+def _of_bare(what: str, times: Mapping[str, Figure]) -> Row:
+    """What no attention can be faster than."""
+    ratio = times["ours"].median / times["bare"].median
+    return Row(what, times["ours"], "s", "products with the weights alone", times["bare"], ratio)
+
+
+def _products(model: MuseFormer, length: int) -> Callable[[], Tensor]:
+    """A function that multiplies so many rows with each matrix of the model, once."""
+    layers = {id(module.weight): module for module in model.modules() if isinstance(module, nn.Linear)}.values()
+    inputs = [torch.randn(length, layer.in_features, requires_grad=True) for layer in layers]
+
+    def multiply() -> Tensor:
+        products = [layer(rows).sum() for layer, rows in zip(layers, inputs, strict=True)]
+        return torch.stack(products).sum()
+
+    return multiply
 
 
 def _pass(model: MuseFormer, tokens: Tensor) -> None:
@@ -67,7 +91,9 @@ def training(options: Options) -> Iterator[Row]:
         with dense():
             step()
 
-    times = alternately({"ours": step, "dense": dense_step}, options.repeats(2))
+    products = _products(model, length)
+    functions = {"ours": step, "dense": dense_step, "bare": lambda: products().backward()}
+    times = alternately(functions, options.repeats(2))
     ratio = times["dense"].median / times["ours"].median
     yield Row(
         f"training step, {length} tokens, {size(model)}",
@@ -79,6 +105,7 @@ def training(options: Options) -> Iterator[Row]:
         "at least 3 times as fast",
         ratio >= 3,
     )
+    yield _of_bare(f"the same step, {length} tokens, {size(model)}", times)
 
 
 def memory(options: Options) -> Iterator[Row]:

@@ -49,7 +49,7 @@ _TEMPO_FROM: Final = 0.2
 _LEAST_TARGET: Final = 0.5
 # What a wrong mode costs where a key is asked for, and wrong instruments, in units of a wholly missed axis.
 _WRONG_MODE: Final = 4.0
-_WRONG_INSTRUMENTS: Final = 1.0
+_WRONG_INSTRUMENTS: Final = 4.0
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ _DRUM_PITCHES: Final = 128
 # How much a note more at the same moment counts against the next onset, in the units above; drums against the others.
 _NOTE: Final = 1.0
 _DRUM_KIT: Final = 2.0
-_REQUIRED: Final = 2.0
+_REQUIRED: Final = 3.0
+# Plans say less of leaps than of anything else, and a wider distribution of pitches is only a likely way to them.
+_LEAPS: Final = 2.0
 
 # Krumhansl and Kessler's profiles (1982) of C major minus A minor, the two keys of normalised music, per pitch class.
 _MAJOR: Final = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
@@ -70,7 +72,7 @@ def tilt(
     pitched = numbers["p"] < _DRUM_PITCHES
     height = (numbers["p"] - _PITCH_MIDDLE) / _PITCH
     add("p", asked.get("register", 0.0) * height * pitched)
-    add("p", asked.get("leaps", 0.0) * (height**2 - 1) / 2 * pitched)
+    add("p", _LEAPS * asked.get("leaps", 0.0) * (height**2 - 1) / 2 * pitched)
     add("p", asked.get("mode", 0.0) * torch.tensor(_MODE)[numbers["p"].long() % 12] * pitched / _MODE_SPREAD)
     # A bar is dense if its next onset comes soon, its end late, and notes sound together. After a note, all of these
     # stand to choice; elsewhere the kinds are alone, and what is added to all of a kind cancels.
