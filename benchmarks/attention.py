@@ -7,10 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from benchmarks.dense import dense, language_loss
-from benchmarks.material import full_size, size, song
+from benchmarks.material import full_size, linear_layers, size, song
 from benchmarks.measure import Figure, Options, Row, alternately
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _of_bare(what: str, times: Mapping[str, Figure]) -> Row:
 
 def _products(model: MuseFormer, length: int) -> Callable[[], Tensor]:
     """A function that multiplies so many rows with each matrix of the model, once."""
-    layers = {id(module.weight): module for module in model.modules() if isinstance(module, nn.Linear)}.values()
+    layers = linear_layers(model)
     inputs = [torch.randn(length, layer.in_features, requires_grad=True) for layer in layers]
 
     def multiply() -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from benchmarks.material import embedded, reading_speed, reads, size, song
 from benchmarks.measure import Figure, Options, Row, alternately, seconds
 from fairseq_meloformer.bridge import Bridge
-from fairseq_meloformer.injection.composer import Composer, Settings
+from fairseq_meloformer.injection.composer import Composer, Piece, Settings
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.museformer.uncached import UncachedDecoding
 from fairseq_meloformer.music import midi, remi
@@ -32,26 +32,23 @@ def compose(options: Options) -> Iterator[Row]:
     songs, bars = (2, 2) if options.quick else (32, 32)
     requests = [Request(text, seed=seed, bars=bars) for seed, text in enumerate(islice(cycle(TEXTS), songs))]
     composer.bridge.plan([TEXTS[0]], 2)  # loads the text encoder
-    tokens: list[int] = []
-    numbers: list[int] = []
-    first_bar: list[int] = []
+    made: list[Piece] = []
 
     def run(wanted: list[Request], settings: Settings = DEFAULT) -> None:
-        pieces = composer.compose(wanted, settings)
+        made[:] = composer.compose(wanted, settings)
         with tempfile.TemporaryDirectory() as folder:
-            for number, piece in enumerate(pieces):
+            for number, piece in enumerate(made):
                 midi.write(piece.midi, Path(folder) / f"{number}.mid")
-        tokens.append(sum(len(piece.tokens) for piece in pieces))
-        numbers.append(sum(sum(reads(composer.model, list(map(len, remi.bars(piece.tokens))))) for piece in pieces))
-        first_bar.append(pieces[0].tokens.index("b-1") + 1)
 
     time = seconds(lambda: run(requests))  # once: it takes long, and is made of some ten thousand steps
-    rate = Figure.of([tokens[-1] / time])
-    reading = numbers[-1] / reading_speed() / songs
-    uncached = _uncached_seconds(composer, tokens[-1] // songs, options)
+    tokens = sum(len(piece.tokens) for piece in made)
+    rate = Figure.of([tokens / time])
+    numbers = sum(sum(reads(composer.model, list(map(len, remi.bars(piece.tokens))))) for piece in made)
+    reading = numbers / reading_speed() / songs
+    uncached = _uncached_seconds(composer, tokens // songs, options)
     share = 1 / uncached.median
     yield Row(
-        f"{songs} songs of {bars} bars at once ({tokens[-1]} tokens), {size(composer.model)}",
+        f"{songs} songs of {bars} bars at once ({tokens} tokens), {size(composer.model)}",
         rate,
         "tokens/s",
         "uncached (from the time of a token in the middle of a song)",
@@ -71,17 +68,18 @@ def compose(options: Options) -> Iterator[Row]:
         time < songs,
     )
     single = Figure.of([seconds(lambda: run(requests[:1])) for _ in range(options.repeats(2))])
+    tokens = len(made[0].tokens)
     yield Row(
-        f"a single song of {bars} bars ({tokens[-1]} tokens)",
+        f"a single song of {bars} bars ({tokens} tokens)",
         single,
         "s",
         "uncached (estimated as above)",
-        uncached.mapped(lambda value: value * tokens[-1]),
-        uncached.median * tokens[-1] / single.median,
+        uncached.mapped(lambda value: value * tokens),
+        uncached.median * tokens / single.median,
         "at most 10 s",
         single.median <= 10,
     )
-    until = Settings(sampling=Sampling(max_tokens=first_bar[-1]))
+    until = Settings(sampling=Sampling(max_tokens=made[0].tokens.index("b-1") + 1))
     first = Figure.of([seconds(lambda: run(requests[:1], until)) for _ in range(options.repeats(5))])
     yield Row("first bar of it, plan included", first, "s", target="less than 1 s", met=first.median < 1)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from benchmarks.dense import language_loss
-from benchmarks.material import embedded, full_size, held_out, reads, size, song
+from benchmarks.material import embedded, full_size, held_out, linear_layers, reads, size, song
 from benchmarks.measure import Figure, Options, Row, alternately, seconds
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.precision import PRECISIONS, convert
@@ -57,10 +56,8 @@ def streams(options: Options) -> Iterator[Row]:
     begun, repeats, steps = (150, 2, 5) if options.quick else (1000, 10, 20)
     length = begun + repeats * steps
     single, batch = Stream(model, _songs(1, length), begun), Stream(model, _songs(16, length), begun)
-    matrices = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
-    matrices = list({id(matrix): matrix for matrix in matrices}.values())
+    matrices = [layer.weight for layer in linear_layers(model)]
     vectors = [torch.randn(matrix.shape[1]) for matrix in matrices]
-
     rows = [torch.randn(16, matrix.shape[1]) for matrix in matrices]
     kept = torch.ones(sum(reads(model, _bars(begun, seed))[-1] for seed in range(16)))
 

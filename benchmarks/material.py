@@ -49,6 +49,12 @@ def embedded() -> MuseFormer:
     return MuseFormer.from_pretrained(MUSEFORMER)
 
 
+def linear_layers(model: torch.nn.Module) -> list[torch.nn.Linear]:
+    """Its linear layers, those that share their weights once."""
+    layers = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    return list({id(layer.weight): layer for layer in layers}.values())
+
+
 def size(model: torch.nn.Module) -> str:
     """Number of parameters, as text."""
     return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f}M"
