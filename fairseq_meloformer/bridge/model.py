@@ -133,7 +133,14 @@ class Bridge(nn.Module):
     @cached_property
     def reader(self) -> Probe:
         """What reads in a prompt the numbers that the networks are told; only if `config.attributes`."""
-        probe = Probe.from_pretrained()
+        return self._sharing(Probe.from_pretrained())
+
+    def read_with(self, probe: Probe) -> None:
+        """Let this probe be the reader."""
+        self.reader = self._sharing(probe)
+
+    def _sharing(self, probe: Probe) -> Probe:
+        """The probe, with the encoder of the bridge if it is made for that: one in memory is enough."""
         if probe.config.encoder_identity == self.encoder.identity:
             probe.encoder = self.encoder
         return probe

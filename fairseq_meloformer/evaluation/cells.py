@@ -215,13 +215,21 @@ def span_name(span: tuple[int, int]) -> str:
 def _composer(setup: Setup) -> Composer:
     """Models of a worker process, loaded for its first chunk."""
     model = MuseFormer.from_pretrained(setup.model).to(setup.device)
-    return Composer(model, bridges.load(setup.bridge, setup.device))
+    bridge = bridges.load(setup.bridge, setup.device)
+    bridge.read_with(_probe(setup.probe))
+    return Composer(model, bridge)
 
 
 @lru_cache(maxsize=1)
 def _full_system(setup: Setup, levels: str) -> FullSystem:
     means = Means(strength=setup.tilt, best_of=setup.best_of)
-    return FullSystem(_composer(setup), Probe.from_pretrained(setup.probe), Levels.load(levels), means)
+    return FullSystem(_composer(setup), _probe(setup.probe), Levels.load(levels), means)
+
+
+@lru_cache(maxsize=1)
+def _probe(path: str) -> Probe:
+    """What reads prompts, for the bridge and the full system."""
+    return Probe.from_pretrained(path)
 
 
 @lru_cache(maxsize=8)

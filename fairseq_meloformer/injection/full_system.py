@@ -120,10 +120,8 @@ class FullSystem:
         self.probe = probe
         self.levels = levels
         self.means = means or Means()
-        bridge = composer.bridge
-        if bridge is not None and bridge.config.encoder_identity == probe.config.encoder_identity:
-            probe.encoder = bridge.encoder  # one in memory is enough
-            bridge.reader = probe  # and one reading of what is asked for
+        if composer.bridge is not None:
+            composer.bridge.read_with(probe)
 
     def identity(self) -> dict[str, Any]:
         """What of it shapes pieces, for the manifest: how far it goes, and hashes of the probe and the levels."""
