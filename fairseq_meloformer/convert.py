@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scope", choices=SCOPES, help='scope in which plans steer this MuseFormer best; "plan" after plan training'
     )
+    parser.add_argument(
+        "--most-bars",
+        type=int,
+        metavar="N",
+        help="bars that this MuseFormer was trained to number; it composes longer pieces in passes of so many",
+    )
     parser.add_argument("--dict", type=Path, help="dict.txt, for a vocabulary that is not one of the published two")
 
 
@@ -31,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: a checkpoint that cannot be used.
     """
     vocabulary = Vocabulary.read(args.dict) if args.dict else None
-    model = convert(args.checkpoint, args.directory, vocabulary, args.scope)
+    model = convert(args.checkpoint, args.directory, vocabulary, args.scope, args.most_bars)
     count = sum(parameter.numel() for parameter in model.parameters())
     digest = checkpoints.model_hash(model.state_dict())
     sys.stdout.write(f"{args.directory}: {type(model).__name__}, {count:,} parameters, hash {digest}\n")
@@ -39,9 +45,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def convert(
-    checkpoint: Path, directory: Path, vocabulary: Vocabulary | None = None, scope: Scope | None = None
+    checkpoint: Path,
+    directory: Path,
+    vocabulary: Vocabulary | None = None,
+    scope: Scope | None = None,
+    most_bars: int | None = None,
 ) -> MuseFormer | Bridge:
-    """Write the directory form of a checkpoint; the model that was in it.
+    """Write the directory form of a checkpoint; the model that was in it. Its configuration stays where None is given.
 
     Raises:
         InputError: a checkpoint that cannot be used.
@@ -51,7 +61,8 @@ def convert(
         trained.save_pretrained(directory)
         return trained
     loaded = checkpoints.load(checkpoint, vocabulary)
-    model = MuseFormer(loaded.config if scope is None else replace(loaded.config, scope=scope))
+    config = loaded.config if scope is None else replace(loaded.config, scope=scope)
+    model = MuseFormer(config if most_bars is None else replace(config, most_bars=most_bars))
     checkpoints.assign(model, loaded.parameters)
     model.save_pretrained(directory)
     return model

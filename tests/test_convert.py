@@ -51,10 +51,15 @@ def test_a_museformer_becomes_a_directory(tmp_path, capsys):
     assert converted.config == model.config
 
 
-def test_the_scope_that_steers_best_is_recorded(tmp_path):
+def test_the_scope_that_steers_best_and_the_bars_that_it_knows_are_recorded(tmp_path):
     source = museformer_checkpoint(tmp_path / "a.pt", museformer())
-    assert cli.main(["convert", str(source), str(tmp_path / "out"), "--scope", "history"]) == 0
-    assert MuseFormer.from_pretrained(tmp_path / "out").config.scope == "history"
+    told = ("--scope", "history", "--most-bars", "24")
+    assert cli.main(["convert", str(source), str(tmp_path / "out"), *told]) == 0
+    config = MuseFormer.from_pretrained(tmp_path / "out").config
+    assert (config.scope, config.most_bars) == ("history", 24)
+    again = museformer_checkpoint(tmp_path / "b.pt", MuseFormer.from_pretrained(tmp_path / "out"))
+    assert cli.main(["convert", str(again), str(tmp_path / "same")]) == 0
+    assert MuseFormer.from_pretrained(tmp_path / "same").config == config
 
 
 def test_of_a_bridge_the_average_becomes_a_directory(tmp_path, capsys):

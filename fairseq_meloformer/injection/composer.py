@@ -1,5 +1,6 @@
 """From prompts to pieces: plan, injection, decoding, notes. The one place where bridge, hooks and sampler meet."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +14,7 @@ from torch import Tensor
 from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.hooks import inject
+from fairseq_meloformer.injection.passes import from_bar, in_view, seed_of
 from fairseq_meloformer.injection.regeneration import Passage
 from fairseq_meloformer.injection.sections import plan_requests
 from fairseq_meloformer.museformer.cache import DecodingCache
@@ -33,7 +35,7 @@ class Settings:
     """How pieces are made.
 
     Attributes:
-        sampling: how tokens are chosen.
+        sampling: how tokens are chosen; a piece ends with its bars, not with `max_tokens`.
         injected: whether the plan is injected at all; without it this is plain MuseFormer.
         scope: see `inject`; the model's own if None.
         layers: see `inject`.
@@ -149,7 +151,7 @@ class Composer:
     def _held(self, requests: Sequence[Request], settings: Settings, passage: Passage) -> tuple[Tensor, Tensor]:
         """Plans whose bars are the piece's own but for the new ones."""
         planned, mask = self._plan(requests, settings)
-        if self._scope(settings) == "history":  # where the whole plan stands for music before the piece
+        if self._scope(settings) == "history":  # a plan of music before the piece
             return planned, mask
         real = summaries_of(self.model, passage.tokens).to(planned)
         held = passage.held(planned, real, self._outside)
@@ -213,26 +215,70 @@ class Composer:
                 songs += self._generate(requests[one], settings, bars[one], *_rows(one, plan, bias), passage)
             return songs
         prompt = [] if passage is None else self.vocabulary.ids(passage.before)
-        prompts = [list(prompt) for _ in requests]
-        grammar = Grammar(self.vocabulary, empty_bars=self._has_empty_bar(prompt), steady_tempo=settings.steady_tempo)
-        device = next(self.model.parameters()).device
-        most = [settings.bar_tokens] * len(requests)
-        beginnings = [{section.first - 1 for section in request.sections} for request in requests]
+        songs = [list(prompt) for _ in requests]
+        changes = [{section.first - 1 for section in request.sections} for request in requests]
         if passage is not None and passage.new_tempo:
-            beginnings = [{*bars, passage.first - 1 - passage.begin} for bars in beginnings]
-        grammar.start(prompts, device, limits=Limits(bars=bars, bar_tokens=most, tempo_changes=beginnings))
-        bias = None if bias is None else bias.to(device)
+            changes = [{*bars, passage.first - 1 - passage.begin} for bars in changes]
+        written, number = prompt.count(BAR_END), 0
+        while going := [row for row, count in enumerate(bars) if count > written]:
+            view = in_view(written, max(bars), self.model.config.most_bars)
+            limits = Limits(
+                bars=[min(bars[row], view.stop) - view.start for row in going],
+                bar_tokens=[settings.bar_tokens] * len(going),
+                tempo_changes=[{bar - view.start for bar in changes[row] if bar >= view.start} for row in going],
+            )
+            continued = self._pass(
+                [from_bar(songs[row], view.start) for row in going],
+                [seed_of(requests[row].seed, number) for row in going],
+                settings,
+                limits,
+                self._plan_in_view(plan, going, view.start, settings),
+                None if bias is None else bias[going, min(view.start, bias.shape[1] - 1) :],
+            )
+            for row, song in zip(going, continued, strict=True):
+                kept = len(songs[row]) - len(from_bar(songs[row], view.start))
+                songs[row] = [*songs[row][:kept], *song]
+            written, number = view.stop, number + 1
+        return songs
+
+    def _plan_in_view(
+        self, plan: tuple[Tensor, Tensor] | None, rows: list[int], first: int, settings: Settings
+    ) -> tuple[Tensor, Tensor] | None:
+        """Plans of some songs and their masks, from this bar on."""
+        if plan is None:
+            return None
+        values, mask = (part[rows] for part in plan)
+        if self._scope(settings) == "history":  # where the whole plan stands for music before the piece
+            return values, mask
+        places = [*range(self._outside), *range(self._outside + first, values.shape[1])]
+        return values[:, places], mask[:, places]
+
+    def _pass(
+        self,
+        prompts: list[list[int]],
+        seeds: list[int],
+        settings: Settings,
+        limits: Limits,
+        plan: tuple[Tensor, Tensor] | None,
+        bias: Tensor | None,
+    ) -> list[list[int]]:
+        """Continue songs under an injection."""
+        empty = any(map(self._has_empty_bar, prompts))
+        grammar = Grammar(self.vocabulary, empty_bars=empty, steady_tempo=settings.steady_tempo)
+        device = next(self.model.parameters()).device
+        grammar.start(prompts, device, limits=limits)
         draw = partial(
             generate,
             self.model,
             prompts,
-            seeds=[request.seed for request in requests],
+            seeds=seeds,
             grammar=grammar,
-            bias=bias,
+            bias=None if bias is None else bias.to(device),
             decoding=UncachedDecoding if self._foreign else DecodingCache,
         )
+        sampling = replace(settings.sampling, max_tokens=sys.maxsize)  # pieces end with their bars
         if plan is None:
-            return draw(replace(settings.sampling, logit_guidance=1.0))
+            return draw(replace(sampling, logit_guidance=1.0))
         if self._foreign and settings.sampling.guided:
             raise InputError(
                 "guidance on the logits needs a batch of two halves, which a foreign MuseFormer cannot have: "
@@ -243,7 +289,7 @@ class Composer:
             values, mask = torch.cat([values, values]), torch.cat([mask, torch.zeros_like(mask)])
         scope = self._scope(settings)
         with inject(self.model, values, layers=settings.layers, strength=settings.strength, scope=scope, mask=mask):
-            return draw(settings.sampling)
+            return draw(sampling)
 
     def _has_empty_bar(self, prompt: Sequence[int]) -> bool:
         """Whether a song begins with bars of which one has no notes: the grammar must then let them pass."""

@@ -235,6 +235,7 @@ def config_from_arguments(arguments: Mapping[str, Any], vocabulary: Vocabulary) 
         chunking=_generation_chunking(arguments),
         scope=arguments.get("injection_scope", "past"),
         ahead=int(arguments.get("injection_ahead", MuseFormerConfig.ahead)),
+        most_bars=arguments.get("most_bars"),
         vocabulary_sha256=vocabulary.sha256,
     )
 
@@ -260,6 +261,7 @@ def arguments_from_config(config: MuseFormerConfig) -> dict[str, Any]:
         "beat_mask_ts": config.offbeat_ids == _pair(general().range("s")),
         "injection_scope": config.scope,
         "injection_ahead": config.ahead,
+        "most_bars": config.most_bars,
         "vocabulary_sha256": config.vocabulary_sha256,
     }
 

@@ -119,6 +119,7 @@ class DecodingCache:
         ]
         self._place = {layer: (group, i) for group in self._groups for i, layer in enumerate(group.layers)}
         self._layers = [_Layer(layer) for layer in model.typed_layers]
+        self._norm, self._output = _norm(model.layer_norm), _product(model.output_projection)
         self._fill(outputs, layout)
         last = layout.keep.sum(1).cumsum(0) - 1
         self.logits = model.logits(outputs[-1].tokens[last])
@@ -137,7 +138,7 @@ class DecodingCache:
             hidden = layer.finish(hidden, group.windows.attend(place, projected))
         if ended := [row for row, token in enumerate(tokens.tolist()) if token == BAR_END]:
             self._end_bars(ended)
-        self.logits = model.logits(hidden)
+        self.logits = self._output(self._norm(hidden))
         return self.logits
 
     @torch.inference_mode()
@@ -242,9 +243,11 @@ class _Layer:
 
 
 def _product(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
+    """A linear layer for a few rows. They are multiplied as fast as weights are read, which is fastest transposed."""
     if isinstance(linear, Int8Linear):
         return linear
-    return partial(functional.linear, weight=linear.weight, bias=linear.bias)
+    weight = linear.weight.t().contiguous()
+    return partial(torch.mm, mat2=weight) if linear.bias is None else partial(torch.addmm, linear.bias, mat2=weight)
 
 
 def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:

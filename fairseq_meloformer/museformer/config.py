@@ -12,6 +12,7 @@ Chunking = Literal["infer", "train", "bosbar"]
 CHUNKINGS: tuple[str, ...] = get_args(Chunking)
 Scope = Literal["past", "history", "plan"]
 SCOPES: tuple[str, ...] = get_args(Scope)
+_FEWEST = 4  # bars in view, of which two are new
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class MuseFormerConfig:
         chunking: how the model splits a song when it generates: "infer", or "bosbar" (upstream's `take_bos_as_bar`).
         scope: the injection scope that steers this model best: "past", "history" or, after plan training, "plan".
         ahead: how many coming bars tokens read in scope "plan".
+        most_bars: bars that the model knows its way in; longer pieces are composed in passes that see so many each.
+            None for any number.
         vocabulary_sha256: which vocabulary the ids belong to; empty when unknown.
     """
 
@@ -54,6 +57,7 @@ class MuseFormerConfig:
     chunking: Chunking = "infer"
     scope: Scope = "past"
     ahead: int = 8
+    most_bars: int | None = None
     vocabulary_sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -74,6 +78,8 @@ class MuseFormerConfig:
             problems.append(f"patterns must be 1 or one per layer ({self.layers}), received {len(self.patterns)}")
         if self.chunking not in CHUNKINGS:
             problems.append(f"chunking must be one of {', '.join(CHUNKINGS)}, received {self.chunking!r}")
+        if self.most_bars is not None and self.most_bars < _FEWEST:
+            problems.append(f"most_bars must be at least {_FEWEST} or None, received {self.most_bars}")
         if problems:
             raise InputError("MuseFormer configuration: " + "; ".join(problems))
 
