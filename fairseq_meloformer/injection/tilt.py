@@ -68,10 +68,11 @@ def tilt(
     add("v", asked.get("loudness", 0.0) * numbers["v"] / _VELOCITY)
     add("d", asked.get("sustain", 0.0) * numbers["d"].clamp(max=_BAR) / _DURATION)
     # After a note, another at the same moment competes with the next onset: pitches are counted from their middle,
-    # so that asking for high ones does not ask for more of them.
+    # so that asking for high ones does not ask for more of them. Beyond a deviation none is better than another: a low
+    # piece has the low notes of its instruments, and none that are below them all.
     pitched = numbers["p"] < _DRUM_PITCHES
     height = (numbers["p"] - _PITCH_MIDDLE) / _PITCH
-    add("p", asked.get("register", 0.0) * height * pitched)
+    add("p", asked.get("register", 0.0) * height.clamp(-1, 1) * pitched)
     add("p", _LEAPS * asked.get("leaps", 0.0) * (height**2 - 1) / 2 * pitched)
     add("p", asked.get("mode", 0.0) * torch.tensor(_MODE)[numbers["p"].long() % 12] * pitched / _MODE_SPREAD)
     # A bar is dense if its next onset comes soon, its end late, and notes sound together. After a note, all of these
