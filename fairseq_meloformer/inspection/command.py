@@ -8,11 +8,13 @@ from typing import Any
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.inspection import injected, pictures, probes, report
+from fairseq_meloformer.inspection.late_bars import late_bars
 from fairseq_meloformer.inspection.music import Song, gather, stacked
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.model import MuseFormer
 
+_PREDICTED = 60  # songs that are predicted as they stand and from their middle
 _SHOWN_BARS = 5  # with their nearest ones, as piano rolls
 
 
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     found, drawn = inspect(songs)
     if model is not None and args.data is not None:
         found |= _injections(model, songs, args, drawn)
+        found["late_bars"] = late_bars(model, songs[:: max(1, len(songs) // _PREDICTED)])
     found = {"subject": str(args.subject), "model": None if model is None else model_hash(model.state_dict()), **found}
     args.output.mkdir(parents=True, exist_ok=True)
     write_json(args.output / "inspect.json", found)

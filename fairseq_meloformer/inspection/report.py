@@ -78,6 +78,8 @@ def _injection(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator
             for row in found["perplexity"]
         ],
     )
+    if found["late_bars"]:
+        yield from _late_bars(found)
     if "music" not in found:
         return
     yield "<h2>What does it do to the music?</h2>"
@@ -91,6 +93,22 @@ def _injection(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> Iterator
     means = {(row["injection"], row["axis"]): _number(row["mean"]) for row in rows}
     names = list(dict.fromkeys(row["injection"] for row in rows))
     yield _table(("mean of the pieces", *axes), [(name, *(means[name, axis] for axis in axes)) for name in names])
+
+
+def _late_bars(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "<h2>Does the model know its way in late bars?</h2>"
+    yield _text(
+        "Perplexity of the second halves of songs, as they stand and in songs that begin in the middle. Where bars are "
+        "much harder to predict as they stand, the model has not learnt their numbers: convert it with --most-bars, "
+        "and it composes longer pieces in passes."
+    )
+    yield _table(
+        ("bars", "tokens", "as they stand", "from the middle on"),
+        [
+            (f"{row['first']} to {row['last']}", row["tokens"], _number(row["whole"]), _number(row["shortened"]))
+            for row in found["late_bars"]
+        ],
+    )
 
 
 def _text(words: str) -> str:

@@ -13,8 +13,12 @@ from fairseq_meloformer import cli
 from fairseq_meloformer.injection.composer import summaries_of
 from fairseq_meloformer.inspection import probes
 from fairseq_meloformer.inspection.injected import perplexities
+from fairseq_meloformer.inspection.late_bars import late_bars
 from fairseq_meloformer.inspection.music import Song, by_bar, gather, stacked
+from fairseq_meloformer.museformer.pattern import BarPattern
+from fairseq_meloformer.music import remi, vocabulary
 from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.music.vocabulary import BOS
 from fairseq_meloformer.summaries.extraction import fingerprint
 from fairseq_meloformer.summaries.store import StoreHeader
 from fairseq_meloformer.summaries.writer import StoreWriter
@@ -118,6 +122,32 @@ def test_identity_changes_nothing_and_other_injections_do(model, folders):
     for name in ("oracle", "other", "zero"):
         assert rows[name]["change"] > 0
         assert rows[name]["scope"] == "plan"
+
+
+def test_bars_whose_numbers_a_model_has_not_learnt_are_harder_to_predict_as_they_stand():
+    long = [
+        Song(str(seed), (*tokens(seed), *tokens(seed + 1)), torch.zeros(12, 2, 32), np.zeros(0)) for seed in range(3)
+    ]
+    model = museformer(patterns=(BarPattern(near=(), far=()),))  # bars are alone with their numbers
+    with torch.no_grad():
+        numbers = model.reg_proj_embeddings.weight[:, 32:40]  # after the tokens' dimensions
+        numbers.zero_()
+    unmoved = late_bars(model, long)
+    assert [(row["first"], row["last"]) for row in unmoved] == [
+        (9, 12)
+    ]  # the first two of bars 7 to 12 have no context
+    assert unmoved[0]["tokens"] == sum(len(bar) for song in long for bar in remi.bars(song.tokens)[10:])
+    assert unmoved[0]["whole"] == pytest.approx(unmoved[0]["shortened"], rel=1e-5)
+    with torch.no_grad():
+        numbers.normal_()
+    moved = late_bars(model, long)[0]
+    assert moved["whole"] != pytest.approx(moved["shortened"], rel=1e-3)
+    ids = torch.tensor([[BOS, *vocabulary.published().ids(long[0].tokens)]])
+    expected = torch.nn.functional.cross_entropy(model(ids)[0, :-1], ids[0, 1:], reduction="none")
+    first = sum(map(len, remi.bars(long[0].tokens)[:10]))
+    assert late_bars(model, long[:1])[0]["whole"] == pytest.approx(
+        float(expected[first:].detach().mean().exp()), rel=1e-5
+    )
 
 
 def test_a_model_and_its_store_give_the_same_summaries(model, folders):
