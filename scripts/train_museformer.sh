@@ -47,4 +47,5 @@ train --save-dir "$save/doors" --finetune-from-model "$before/checkpoint_last.pt
     --plan-probability 0.9 --tempo-weight 100 --truncate-train 256 --max-tokens 8192 \
     --lr 1e-3 --warmup-updates 20 --total-num-update 240 --max-update 240 "${@:3}"
 cp "$save/doors/checkpoint_last.pt" "$save/checkpoint_last.pt"
-say "ready: $save/checkpoint_last.pt; meloformer convert --scope plan turns it into safetensors"
+say "ready: $save/checkpoint_last.pt; meloformer convert --scope plan --most-bars 20 turns it into safetensors"
+say "(meloformer inspect shows how many bars it knows its way in: late bars of dense songs are beyond the longest stage)"
