@@ -20,6 +20,7 @@ from miditoolkit import MidiFile
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.codes import SHORTEST, VELOCITY_STEP, duration_code, tempo_code
+from fairseq_meloformer.music.collector import paused
 from fairseq_meloformer.music.keys import fold, semitones_to_c
 from fairseq_meloformer.music.metre import Grid, bar_grid, require_four_four, to_positions
 from fairseq_meloformer.music.notes import DRUMS, note_table
@@ -41,6 +42,7 @@ _DURATIONS: Final = [f"d-{number}" for number in range(len(SHORTEST))]
 _VELOCITIES: Final = [f"v-{number}" for number in range(32)]
 
 
+@paused()
 def encode(
     midi: MidiFile,
     method: Method = "REMIGEN2",

@@ -12,6 +12,7 @@ from miditoolkit import Instrument, MidiFile, Note, TimeSignature
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.beats import align
+from fairseq_meloformer.music.collector import paused
 from fairseq_meloformer.music.metre import POSITIONS, to_positions
 from fairseq_meloformer.music.notes import DRUMS, Notes, notes
 
@@ -62,6 +63,7 @@ def in_six_tracks(song: MidiFile) -> MidiFile:
     return song if programs <= {LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS} else merge_six_tracks(song)
 
 
+@paused()
 def merge_six_tracks(midi: MidiFile) -> MidiFile:
     """The song with at most six tracks, in 4/4 with its first bar at tick 0 (see `beats.align`).
 
@@ -168,7 +170,8 @@ def _one_voice(parts: list[Note], ticks_per_beat: int) -> list[Note]:
             if previous[0] == position:
                 continue
             before = kept[previous[1]]
-            kept[previous[1]] = Note(before.velocity, before.pitch, before.start, min(before.end, note.start))
+            if before.end > note.start:
+                kept[previous[1]] = Note(before.velocity, before.pitch, before.start, note.start)
         last[note.pitch] = (position, len(kept))
         kept.append(note)
     return kept

@@ -11,6 +11,7 @@ from typing import Final
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.music.collector import paused
 
 DRUM_CHANNEL: Final = 9
 LONGEST_QUARTERS: Final = 100_000
@@ -22,6 +23,7 @@ _END_OF_TRACK, _TRACK_NAME, _SET_TEMPO, _TIME_SIGNATURE = 0x2F, 0x03, 0x51, 0x58
 _HEADER_SIZE: Final = 14
 
 
+@paused()
 def parse(data: bytes) -> MidiFile:
     """A MidiFile from the bytes of a Standard MIDI File, its changes of tempo and metre sorted by time.
 
