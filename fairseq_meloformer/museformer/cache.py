@@ -26,6 +26,9 @@ from fairseq_meloformer.museformer.precision import Int8Linear
 from fairseq_meloformer.museformer.windows import Windows
 from fairseq_meloformer.music.vocabulary import BAR_END
 
+_FEW = 8
+"""Songs up to which a step is mostly the reading of weights."""
+
 
 @dataclass
 class _Song:
@@ -118,8 +121,9 @@ class DecodingCache:
             for (pattern, reading), layers in self._alike().items()
         ]
         self._place = {layer: (group, i) for group in self._groups for i, layer in enumerate(group.layers)}
-        self._layers = [_Layer(layer) for layer in model.typed_layers]
-        self._norm, self._output = _norm(model.layer_norm), _product(model.output_projection)
+        few = len(prompts) <= _FEW
+        self._layers = [_Layer(layer, few=few) for layer in model.typed_layers]
+        self._norm, self._output = _norm(model.layer_norm), _product(model.output_projection, few=few)
         self._fill(outputs, layout)
         last = layout.keep.sum(1).cumsum(0) - 1
         self.logits = model.logits(outputs[-1].tokens[last])
@@ -226,11 +230,11 @@ class DecodingCache:
 class _Layer:
     """As `Layer` for single tokens, without the price of calling modules: a sixth of a small model's step."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, *, few: bool) -> None:
         attention = layer.self_attn
         self._before, self._between = _norm(layer.reg_self_attn_layer_norm), _norm(layer.reg_final_layer_norm)
-        self._project, self._out = _product(attention.fused()), _product(attention.reg_out_proj)
-        self._fc1, self._fc2 = _product(layer.reg_fc1), _product(layer.reg_fc2)
+        self._project, self._out = _product(attention.fused(), few=few), _product(attention.reg_out_proj, few=few)
+        self._fc1, self._fc2 = _product(layer.reg_fc1, few=few), _product(layer.reg_fc2, few=few)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Query, key and value of tokens: (batch, dim) -> (batch, 3 * dim)."""
@@ -242,12 +246,15 @@ class _Layer:
         return hidden + self._fc2(activate(self._fc1(self._between(hidden))))
 
 
-def _product(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
-    """A linear layer for a few rows. They are multiplied as fast as weights are read, which is fastest transposed."""
+def _product(linear: nn.Linear, *, few: bool) -> Callable[[Tensor], Tensor]:
+    """A linear layer. Few rows are multiplied as fast as weights are read, which in float32 is fastest transposed."""
     if isinstance(linear, Int8Linear):
         return linear
-    weight = linear.weight.t().contiguous()
-    return partial(torch.mm, mat2=weight) if linear.bias is None else partial(torch.addmm, linear.bias, mat2=weight)
+    weight, bias = linear.weight, linear.bias
+    if not few or weight.dtype != torch.float32:
+        return partial(functional.linear, weight=weight, bias=bias)
+    weight = weight.t().contiguous()
+    return partial(torch.mm, mat2=weight) if bias is None else partial(torch.addmm, bias, mat2=weight)
 
 
 def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
