@@ -35,8 +35,8 @@ def compose(options: Options) -> Iterator[Row]:
     composer.bridge.plan([TEXTS[0]], 2)  # loads the text encoder
     made: list[Piece] = []
 
-    def run(wanted: list[Request], settings: Settings = DEFAULT) -> None:
-        made[:] = composer.compose(wanted, settings)
+    def run(wanted: list[Request]) -> None:
+        made[:] = composer.compose(wanted, DEFAULT)
         with tempfile.TemporaryDirectory() as folder:
             for number, piece in enumerate(made):
                 midi.write(piece.midi, Path(folder) / f"{number}.mid")

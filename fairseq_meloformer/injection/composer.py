@@ -151,7 +151,7 @@ class Composer:
     def _held(self, requests: Sequence[Request], settings: Settings, passage: Passage) -> tuple[Tensor, Tensor]:
         """Plans whose bars are the piece's own but for the new ones."""
         planned, mask = self._plan(requests, settings)
-        if self._scope(settings) == "history":  # a plan of music before the piece
+        if self._scope(settings) == "history":  # where the whole plan stands for music before the piece
             return planned, mask
         real = summaries_of(self.model, passage.tokens).to(planned)
         held = passage.held(planned, real, self._outside)
@@ -209,11 +209,6 @@ class Composer:
         bias: Tensor | None = None,
         passage: Passage | None = None,
     ) -> list[list[int]]:
-        if self._foreign and len(requests) > 1:
-            songs = []
-            for one in (slice(index, index + 1) for index in range(len(requests))):
-                songs += self._generate(requests[one], settings, bars[one], *_rows(one, plan, bias), passage)
-            return songs
         prompt = [] if passage is None else self.vocabulary.ids(passage.before)
         songs = [list(prompt) for _ in requests]
         changes = [{section.first - 1 for section in request.sections} for request in requests]
@@ -222,22 +217,23 @@ class Composer:
         written, number = prompt.count(BAR_END), 0
         while going := [row for row, count in enumerate(bars) if count > written]:
             view = in_view(written, max(bars), self.model.config.most_bars)
-            limits = Limits(
-                bars=[min(bars[row], view.stop) - view.start for row in going],
-                bar_tokens=[settings.bar_tokens] * len(going),
-                tempo_changes=[{bar - view.start for bar in changes[row] if bar >= view.start} for row in going],
-            )
-            continued = self._pass(
-                [from_bar(songs[row], view.start) for row in going],
-                [seed_of(requests[row].seed, number) for row in going],
-                settings,
-                limits,
-                self._plan_in_view(plan, going, view.start, settings),
-                None if bias is None else bias[going, min(view.start, bias.shape[1] - 1) :],
-            )
-            for row, song in zip(going, continued, strict=True):
-                kept = len(songs[row]) - len(from_bar(songs[row], view.start))
-                songs[row] = [*songs[row][:kept], *song]
+            for rows in [[row] for row in going] if self._foreign else [going]:
+                prompts = [from_bar(songs[row], view.start) for row in rows]
+                limits = Limits(
+                    bars=[min(bars[row], view.stop) - view.start for row in rows],
+                    bar_tokens=[settings.bar_tokens] * len(rows),
+                    tempo_changes=[{bar - view.start for bar in changes[row] if bar >= view.start} for row in rows],
+                )
+                continued = self._pass(
+                    prompts,
+                    [seed_of(requests[row].seed, number) for row in rows],
+                    settings,
+                    limits,
+                    self._plan_in_view(plan, rows, view.start, settings),
+                    None if bias is None else bias[rows, min(view.start, bias.shape[1] - 1) :],
+                )
+                for row, seen, song in zip(rows, prompts, continued, strict=True):
+                    songs[row] += song[len(seen) :]
             written, number = view.stop, number + 1
         return songs
 
@@ -301,13 +297,6 @@ class Composer:
         return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition)))
 
 
-def _rows(
-    rows: slice, plan: tuple[Tensor, Tensor] | None, bias: Tensor | None
-) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
-    """Of a batch's plan and bias the part of some songs."""
-    return None if plan is None else (plan[0][rows], plan[1][rows]), None if bias is None else bias[rows]
-
-
 def _for_all(plan: Tensor | tuple[Tensor, Tensor], songs: int) -> tuple[Tensor, Tensor]:
     """One plan (bars, layers, dim) for several songs, and its mask; plans that come with a mask are as they are."""
     if isinstance(plan, tuple):
@@ -357,6 +346,14 @@ def summaries_of(model: AnyMuseFormer, tokens: Sequence[str]) -> Tensor:
     Raises:
         InputError: the song has tokens that the model does not know.
     """
-    ids = torch.tensor([[BOS, *vocabulary_of(model).ids(tokens)]], device=next(model.parameters()).device)
-    summaries, _ = extract(model, ids)
+    summaries, _ = extract(model, ids_of(model, tokens))
     return summaries[0]
+
+
+def ids_of(model: AnyMuseFormer, tokens: Sequence[str]) -> Tensor:
+    """What a model reads of a song: (1, tokens + 1) ids, BOS first, on its device.
+
+    Raises:
+        InputError: the song has tokens that the model does not know.
+    """
+    return torch.tensor([[BOS, *vocabulary_of(model).ids(tokens)]], device=next(model.parameters()).device)

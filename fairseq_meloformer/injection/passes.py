@@ -9,8 +9,8 @@ from typing import Final
 from fairseq_meloformer.music.vocabulary import BAR_END
 
 _READ: Final = 0.6
-"""Share of the bars in view that are read again: of 20 the last 12, among which are all but two of those that tokens
-read note by note."""
+"""Share of the bars in view that are read again: of 20 the last 12, so that the first new bar finds five of the eight
+earlier ones that tokens read note by note."""
 
 _STREAM: Final = 32
 """Bits by which the random numbers of passes are apart."""

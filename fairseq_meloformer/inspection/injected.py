@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fairseq_meloformer.injection.composer import Composer, Settings, summaries_of
+from fairseq_meloformer.injection.composer import Composer, Settings, ids_of, summaries_of
 from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.inspection.music import Song
 from fairseq_meloformer.inspection.probes import correlation
@@ -19,7 +19,6 @@ from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music.attributes import AXES, Attributes, measure
 from fairseq_meloformer.music.remi import bars as cut
-from fairseq_meloformer.music.vocabulary import BOS
 from fairseq_meloformer.prompts import Request
 
 _LONGEST: Final = 16  # bars of a song that are predicted
@@ -43,7 +42,7 @@ def perplexities(model: MuseFormer, songs: Sequence[Song]) -> list[dict[str, Any
         A row per injection: `injection`, `scope`, `perplexity`, and `change`, the largest change of a logit.
     """
     own: Scope = model.config.scope
-    tokens = [_ids(model, song) for song in songs]
+    tokens = [ids_of(model, [token for bar in cut(song.tokens)[:_LONGEST] for token in bar]) for song in songs]
     real = [_plan(model, ids) for ids in tokens]
     others = [*real[1:], *real[:1]]
     cases: list[tuple[str, Scope | None, list[Tensor] | None]] = [
@@ -67,12 +66,6 @@ def perplexities(model: MuseFormer, songs: Sequence[Song]) -> list[dict[str, Any
             change = max(change, float((logits - plain[number]).abs().max()))
         rows.append({"injection": name, "scope": scope, "perplexity": math.exp(loss / count), "change": change})
     return rows
-
-
-def _ids(model: MuseFormer, song: Song) -> Tensor:
-    tokens = [token for bar in cut(song.tokens)[:_LONGEST] for token in bar]
-    ids = Composer(model, None).vocabulary.ids(tokens)
-    return torch.tensor([[BOS, *ids]], device=model.layer_norm.weight.device)
 
 
 def _plan(model: MuseFormer, ids: Tensor) -> Tensor:

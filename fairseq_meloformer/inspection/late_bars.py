@@ -7,11 +7,10 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
-from fairseq_meloformer.injection.composer import vocabulary_of
+from fairseq_meloformer.injection.composer import ids_of
 from fairseq_meloformer.inspection.music import Song
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.music.remi import bars as cut
-from fairseq_meloformer.music.vocabulary import BOS
 
 _GROUP: Final = 4  # bars of a row
 _CONTEXT: Final = 4  # bars that a shortened song must have before those that are compared
@@ -31,8 +30,11 @@ def late_bars(model: MuseFormer, songs: Sequence[Song]) -> list[dict[str, Any]]:
     for song in songs:
         bars = cut(song.tokens)
         middle = len(bars) // 2
+        compared = range(middle + _CONTEXT, len(bars))
+        if not compared:
+            continue
         whole, shortened = _losses(model, bars), _losses(model, bars[middle:])
-        for bar in range(middle + _CONTEXT, len(bars)):
+        for bar in compared:
             row = sums.setdefault(bar // _GROUP, [0.0, 0.0, 0.0])
             for place, value in enumerate((len(bars[bar]), whole[bar], shortened[bar - middle])):
                 row[place] += value
@@ -51,8 +53,7 @@ def late_bars(model: MuseFormer, songs: Sequence[Song]) -> list[dict[str, Any]]:
 @torch.inference_mode()
 def _losses(model: MuseFormer, bars: Sequence[Sequence[str]]) -> list[float]:
     """Loss of each bar of a song, in nats."""
-    ids = vocabulary_of(model).ids([token for bar in bars for token in bar])
-    tokens = torch.tensor([[BOS, *ids]], device=model.layer_norm.weight.device)
+    tokens = ids_of(model, [token for bar in bars for token in bar])
     logits = model(tokens, model.config.chunking)[0, :-1].float()
     losses = functional.cross_entropy(logits, tokens[0, 1:], reduction="none")
     return [float(part.sum()) for part in torch.split(losses, [len(bar) for bar in bars])]

@@ -132,10 +132,8 @@ def test_bars_whose_numbers_a_model_has_not_learnt_are_harder_to_predict_as_they
     with torch.no_grad():
         numbers = model.reg_proj_embeddings.weight[:, 32:40]  # after the tokens' dimensions
         numbers.zero_()
-    unmoved = late_bars(model, long)
-    assert [(row["first"], row["last"]) for row in unmoved] == [
-        (9, 12)
-    ]  # the first two of bars 7 to 12 have no context
+    unmoved = late_bars(model, long)  # of bars 7 to 12 the first four are the context
+    assert [(row["first"], row["last"]) for row in unmoved] == [(9, 12)]
     assert unmoved[0]["tokens"] == sum(len(bar) for song in long for bar in remi.bars(song.tokens)[10:])
     assert unmoved[0]["whole"] == pytest.approx(unmoved[0]["shortened"], rel=1e-5)
     with torch.no_grad():
