@@ -66,15 +66,18 @@ class PlanTraining:
         """Draw whether a batch is injected."""
         return bool(torch.rand(()) < self.probability)
 
-    def injected(self, model: MuseFormer, tokens: Tensor) -> AbstractContextManager[None]:
-        """A context in which the songs' own summaries, drawn worse, are injected.
+    def plan(self, model: MuseFormer, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The songs' own summaries and their mask, without dropout, and without gradient unless `through` is set.
 
         Args:
-            model: as it stands; its summaries are taken without dropout, and without gradient unless `through` is set.
+            model: as it stands.
             tokens: (batch, length) of the songs.
         """
         with torch.set_grad_enabled(self.through):
-            plan, mask = own_summaries(model, tokens)
+            return own_summaries(model, tokens)
+
+    def injected(self, model: MuseFormer, plan: Tensor, mask: Tensor) -> AbstractContextManager[None]:
+        """A context in which a `plan` of the songs in the model's input, drawn worse, is injected."""
         noise = _one_of(self.noise)
         if noise:
             plan = plan + noise * spread(plan, mask) * torch.randn_like(plan)

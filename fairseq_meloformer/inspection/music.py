@@ -13,8 +13,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.composer import summaries_of
 from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.attributes import AXES, measure
-from fairseq_meloformer.music.passage import Song as Measured
+from fairseq_meloformer.music.attributes import AXES, by_bar
 from fairseq_meloformer.summaries.extraction import fingerprint
 from fairseq_meloformer.summaries.store import SummaryStore
 
@@ -108,14 +107,6 @@ def _tokens(data: Path, subset: str) -> dict[str, tuple[str, ...]]:
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
     return [names[round(place)] for place in np.linspace(0, len(names) - 1, min(most, len(names))).tolist()]
-
-
-def by_bar(tokens: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(bars, axes) of what is measured in every bar of a song."""
-    song = Measured(tokens)
-    bars = tokens.count("b-1")
-    rows = [_axes(measure(song, bar, bar + 1) if bar < song.bars else {}) for bar in range(bars)]
-    return np.array(rows).reshape(bars, len(AXES))
 
 
 def _axes(attributes: dict[str, Any]) -> list[float]:

@@ -87,6 +87,7 @@ class Layout:
         keep: (batch, length) True where a real token is.
         bar_ids: (tokens,) number of the bar + 1; 0 for a begin-of-song token outside the bars.
         beat_ids: (tokens,) position of the latest onset in its bar + 1; 0 for tokens that have none.
+        summary_bar_ids: (finished bars,) number of the bar of each summary + 1.
         lengths: tokens of each segment.
         bars: all bars of all songs, in packed order.
         prefixes: per song the segment of its begin-of-song token, or None where that is a bar.
@@ -96,6 +97,7 @@ class Layout:
     keep: Tensor
     bar_ids: Tensor
     beat_ids: Tensor
+    summary_bar_ids: Tensor
     lengths: tuple[int, ...]
     bars: tuple[Bar, ...]
     prefixes: tuple[int | None, ...]
@@ -172,13 +174,14 @@ def _extra_offsets(finished: int, reading: Reading | None) -> list[int]:
     return offsets
 
 
-def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig) -> Layout:
+def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig, first_bars: Tensor | None = None) -> Layout:
     """Find the bars of a batch.
 
     Args:
         tokens: (batch, length) ids, each song begins with BOS (`</s>`) and is padded on the right with PAD.
         chunking: "infer", "train" or "bosbar" (spec section 2).
         config: of the model the ids are for.
+        first_bars: (batch,) the number of each song's first bar; 0 if None.
 
     Raises:
         InputError: tokens of another shape, a song that does not begin with BOS, or padding inside a song.
@@ -191,14 +194,17 @@ def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig) -> Lay
     is_bos[:, 0] = True
     if chunking == "bosbar":
         index = index + ~is_bos
-    bar_ids = index + 1
+    first = tokens.new_zeros(len(tokens)) if first_bars is None else first_bars.to(tokens)
+    bar_ids = index + 1 + first[:, None]
     if chunking == "infer":
         bar_ids = bar_ids.masked_fill(is_bos, 0)
     lengths, bars, prefixes = _segments(tokens, chunking)
+    finished = torch.tensor([(bar.song, bar.index) for bar in bars if bar.row is not None]).to(tokens).reshape(-1, 2)
     return Layout(
         keep=keep,
         bar_ids=bar_ids[keep],
         beat_ids=beat_ids(tokens, latest_beats(tokens, config), config)[keep],
+        summary_bar_ids=finished[:, 1] + 1 + first[finished[:, 0]],
         lengths=lengths,
         bars=bars,
         prefixes=prefixes,

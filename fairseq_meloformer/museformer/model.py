@@ -24,6 +24,7 @@ class MuseFormer(nn.Module):
         reading: which summaries without notes tokens may read; set by injection, None as trained upstream.
         summary_rows: while summaries pass through `sum_key2_proj` and `sum_value2_proj`, which song and bar each row
             is, for hooks on those modules; None otherwise.
+        first_bars: (songs,) what `forward` and `summaries` number the bars of each from, see `counting_from`; None: 0.
     """
 
     def __init__(self, config: MuseFormerConfig) -> None:
@@ -31,6 +32,7 @@ class MuseFormer(nn.Module):
         self.config = config
         self.reading: Reading | None = None
         self.summary_rows: SummaryRows | None = None
+        self.first_bars: Tensor | None = None
         self.embed_regular_tokens = nn.Embedding(config.vocabulary_size, config.token_dim, padding_idx=PAD)
         self.embed_summary_tokens = nn.Embedding(2, config.token_dim, padding_idx=0)
         self.reg_proj_embeddings = nn.Linear(config.token_dim + config.bar_dim + config.beat_dim, config.dim)
@@ -85,7 +87,7 @@ class MuseFormer(nn.Module):
         Raises:
             InputError: tokens that are no such batch.
         """
-        layout = lay_out(tokens, chunking, self.config)
+        layout = lay_out(tokens, chunking, self.config, self.first_bars)
         output = self.run(tokens, layout)[-1].tokens
         packed = self.logits(output)
         logits = packed.new_zeros(*tokens.shape, packed.shape[-1])
@@ -102,7 +104,7 @@ class MuseFormer(nn.Module):
         Returns:
             summaries (batch, bars, layers, dim), zeros where a song has no such bar; mask (batch, bars), False there.
         """
-        layout = lay_out(tokens, chunking, self.config)
+        layout = lay_out(tokens, chunking, self.config, self.first_bars)
         packed = torch.stack([output.summarised for output in self.run(tokens, layout)], dim=1)
         rows = layout.rows(None)
         bars = int(rows.bar.max()) + 1 if len(rows.bar) else 0
@@ -117,7 +119,7 @@ class MuseFormer(nn.Module):
         rows = layout.rows(self.reading)
         finished = len(layout.finished)
         hidden = self.embed(tokens[layout.keep], layout.bar_ids, layout.beat_ids)
-        summaries = self.embed_summaries(rows.bar[:finished] + 1)
+        summaries = self.embed_summaries(layout.summary_bar_ids)
         bars = layout.summarised()
         outputs: list[LayerOutput] = []
         reads = {
@@ -145,6 +147,15 @@ class MuseFormer(nn.Module):
             yield
         finally:
             self.summary_rows = before
+
+    @contextmanager
+    def counting_from(self, first_bars: Tensor | None) -> Iterator[None]:
+        """Meanwhile number each song's bars from these (songs,) on: as the middle of a longer song. For training."""
+        before, self.first_bars = self.first_bars, first_bars
+        try:
+            yield
+        finally:
+            self.first_bars = before
 
     def embed(self, tokens: Tensor, bar_ids: Tensor, beat_ids: Tensor) -> Tensor:
         """Token, bar and beat -> (..., dim)."""

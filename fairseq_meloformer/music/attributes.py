@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairseq_meloformer.music.passage import DRUMS, OVERLAP, STEPS, Integers, Passage, Song
 from fairseq_meloformer.music.tonality import Tonality, tonality
@@ -76,6 +77,27 @@ def measure_passage(passage: Passage) -> Attributes:
         return {"bars": float(passage.bars)}
     values = {name: attribute.compute(passage) for name, attribute in ATTRIBUTES.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def by_bar(tokens: Sequence[str], span: int = 1) -> NDArray[np.float64]:
+    """The control axes of every finished bar of a song.
+
+    Args:
+        tokens: of the song; what follows the last end of a bar is left out.
+        span: measured are so many bars, of which a row's bar is the last; fewer at the beginning.
+
+    Returns:
+        (bars, axes) in the order of `AXES`, NaN where nothing can be measured.
+    """
+    ends = [place for place, symbol in enumerate(tokens, 1) if symbol == "b-1"]
+    song = Song(tokens[: ends[-1]] if ends else [])
+    rows = np.full((len(ends), len(AXES)), np.nan)
+    for bar in range(min(len(ends), song.bars)):
+        passage = song.passage(max(0, bar + 1 - span), bar + 1)
+        found = [ATTRIBUTES[axis].compute(passage) for axis in AXES] if len(passage) else []
+        for column, value in enumerate(found):
+            rows[bar, column] = np.nan if value is None else value
+    return rows
 
 
 @_attribute("bars", "score")

@@ -18,7 +18,7 @@ from torch import Tensor
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.hooks import summary_doors
 from fairseq_meloformer.museformer.arguments import TASK, TASK_OPTIONS
-from fairseq_meloformer.museformer.config import CHUNKINGS, Chunking
+from fairseq_meloformer.museformer.config import CHUNKINGS, Chunking, MuseFormerConfig
 from fairseq_meloformer.plugin import native
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
 
@@ -67,6 +67,7 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
     def build_model(self, args: argparse.Namespace, from_checkpoint: bool = False) -> Any:  # noqa: ANN401
         """Build the model; with `--train-doors-only` all other parameters are frozen."""
         model = super().build_model(args, from_checkpoint)
+        self.config: MuseFormerConfig = model.decoder.config
         if getattr(self.args, "train_doors_only", False):
             model.requires_grad_(requires_grad=False)
             for door in chain.from_iterable(summary_doors(model).values()):

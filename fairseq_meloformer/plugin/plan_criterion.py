@@ -3,8 +3,8 @@
 import math
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +17,10 @@ from torch.nn.functional import nll_loss
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
+from fairseq_meloformer.injection.attribute_training import AttributeReaders
 from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
+from fairseq_meloformer.music.levels import Levels
+from fairseq_meloformer.music.vocabulary import PAD
 
 if TYPE_CHECKING:
     from fairseq_meloformer.museformer.model import MuseFormer
@@ -52,6 +55,20 @@ class PlanCriterionConfig(CrossEntropyCriterionConfig):
         default=1.0,
         metadata={"help": "of tempo tokens in the training loss: one in a bar is easily overlooked, by plans too"},
     )
+    first_bar_below: int = field(
+        default=1,
+        metadata={
+            "help": "in training, number the bars of every second song from a random number below this on: else late "
+            "bars are learnt from few songs, and those of dense ones, which --truncate-train cuts off, not at all"
+        },
+    )
+    attribute_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "of how well linear readers tell the control axes from the summaries, per bar and axis: summaries "
+            "learn to say them. Needs --plan-through, and levels.json in the data folder"
+        },
+    )
 
 
 @register_criterion("museformer_plan", dataclass=PlanCriterionConfig)
@@ -68,6 +85,8 @@ class PlanCriterion(CrossEntropyCriterion):
         plan_near: str,
         plan_through: bool,
         tempo_weight: float,
+        first_bar_below: int,
+        attribute_weight: float,
     ) -> None:
         super().__init__(task, sentence_avg)
         self.recipe = PlanTraining(
@@ -79,8 +98,15 @@ class PlanCriterion(CrossEntropyCriterion):
         )
         if not tempo_weight > 0:
             raise InputError(f"--tempo-weight must be above 0, received {tempo_weight}")
-        symbols = task.source_dictionary.symbols
-        tempi = torch.tensor([symbol.startswith("t-") for symbol in symbols])
+        if not first_bar_below >= 1:
+            raise InputError(
+                f"--first-bar-below must be at least 1 (no other number than 0), received {first_bar_below}"
+            )
+        self.first_bar_below = first_bar_below
+        self.attribute_weight = attribute_weight
+        self.readers = _readers(task, attribute_weight, through=plan_through)
+        self.symbols: list[str] = task.source_dictionary.symbols
+        tempi = torch.tensor([symbol.startswith("t-") for symbol in self.symbols])
         self.weights = torch.where(tempi, tempo_weight, 1.0)
 
     def forward(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool = True) -> Result:
@@ -88,16 +114,42 @@ class PlanCriterion(CrossEntropyCriterion):
         tokens = sample["net_input"]["src_tokens"]
         decoder: MuseFormer = model.decoder
         if model.training:
-            wanted = self.recipe.wanted()
-            with self.recipe.injected(decoder, tokens) if wanted else nullcontext():
+            wanted = self.recipe.wanted()  # drawn first: processes, which share the seed, then draw the same
+            with decoder.counting_from(self._first_bars(len(tokens))):
+                if wanted:
+                    return self._planned(model, sample, reduce)
                 loss, size, logs = super().forward(model, sample, reduce=reduce)
-            return loss, size, _with_plan(logs, loss if wanted else None)
+            # In batches that the readers have no part in, DistributedDataParallel still expects them.
+            unused = sum(parameter.sum() for parameter in self.parameters())
+            return loss + 0 * unused, size, _logs(logs)
         loss, size, logs = super().forward(model, sample, reduce=reduce)
         with torch.no_grad():
             plan, mask = own_summaries(decoder, tokens)
         with inject(decoder, plan, scope="plan", mask=mask):
             planned, _, _ = super().forward(model, sample, reduce=reduce)
-        return loss, size, _with_plan(logs, planned)
+        return loss, size, _logs(logs, planned)
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor] | None, strict: bool = True, **more: bool) -> Any:  # noqa: ANN401
+        """Readers go on as they were; from a checkpoint that was trained without any, they begin anew."""
+        return super().load_state_dict(state_dict, strict, **more) if state_dict else None
+
+    def _planned(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool) -> Result:
+        """A batch with its songs' own plan; its loss has the readers' error in it, what is logged keeps them apart."""
+        tokens, decoder = sample["net_input"]["src_tokens"], model.decoder
+        plan, mask = self.recipe.plan(decoder, tokens)
+        with self.recipe.injected(decoder, plan, mask):
+            loss, size, logs = super().forward(model, sample, reduce=reduce)
+        if self.readers is None:
+            return loss, size, _logs(logs, loss)
+        error, count = self.readers(plan, mask, [self._song(row) for row in tokens.tolist()])
+        return loss + self.attribute_weight * error, size, _logs(logs, loss, error, count)
+
+    def _song(self, ids: Sequence[int]) -> list[str]:
+        return [self.symbols[token] for token in ids[1:] if token != PAD]
+
+    def _first_bars(self, songs: int) -> Tensor:
+        """Numbers (songs,) of first bars, half of them 0."""
+        return torch.randint(self.first_bar_below, (songs,)) * torch.randint(2, (songs,))
 
     def compute_loss(
         self,
@@ -115,12 +167,31 @@ class PlanCriterion(CrossEntropyCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: Sequence[Logs]) -> None:
-        """Mean loss in bits a token: `loss` (in validation without a plan), and `plan_loss` of what had a plan."""
+        """Mean loss in bits a token: `loss` (in validation without a plan), and `plan_loss` of what had a plan.
+
+        `attribute_error` is the readers' mean squared error, of positions from -1 to 1.
+        """
         CrossEntropyCriterion.reduce_metrics(logging_outputs)
         tokens = sum(int(log["plan_tokens"]) for log in logging_outputs)
         if tokens:
             total = sum(float(log["plan_loss"]) for log in logging_outputs)
             metrics.log_scalar("plan_loss", total / tokens / math.log(2), tokens, round=3)
+        values = sum(int(log["attribute_values"]) for log in logging_outputs)
+        if values:
+            total = sum(float(log["attribute_error"]) for log in logging_outputs)
+            metrics.log_scalar("attribute_error", total / values, values, round=3)
+
+
+def _readers(task: Any, weight: float, *, through: bool) -> AttributeReaders | None:  # noqa: ANN401
+    """Readers of the task's model, if they have any weight."""
+    if not weight >= 0:
+        raise InputError(f"--attribute-weight must be at least 0, received {weight}")
+    if not weight:
+        return None
+    if not through:
+        raise InputError("--attribute-weight needs --plan-through: otherwise nothing trains the summaries")
+    config = task.config
+    return AttributeReaders(config.layers, config.dim, Levels.load(Path(task.args.data) / "levels.json"))
 
 
 def _listed(flag: str, text: str, fits: Callable[[object], bool]) -> tuple[Any, ...]:
@@ -143,7 +214,13 @@ def _is_near(entry: object) -> bool:
     return entry is None or (isinstance(entry, tuple | list) and all(isinstance(bar, int) for bar in entry))
 
 
-def _with_plan(logs: Logs, loss: Tensor | None) -> Logs:
-    """The same keys in every process, since fairseq adds them up."""
-    planned = (0.0, 0) if loss is None else (loss.data, logs["ntokens"])
-    return {**logs, "plan_loss": planned[0], "plan_tokens": planned[1]}
+def _logs(logs: Logs, planned: Tensor | None = None, error: Tensor | None = None, values: int = 0) -> Logs:
+    """The same keys in every process, and tensors in all or none, since fairseq adds them up."""
+    nothing = torch.zeros_like(logs["loss"])
+    return {
+        **logs,
+        "plan_loss": nothing if planned is None else planned.data,
+        "plan_tokens": 0 if planned is None else logs["ntokens"],
+        "attribute_error": nothing if error is None else error.data,
+        "attribute_values": values,
+    }

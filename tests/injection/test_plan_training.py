@@ -23,7 +23,7 @@ def test_the_first_bar_learns_from_what_it_reads_ahead():
     functional.cross_entropy(model(tokens)[:, :4].flatten(0, 1), tokens[:, 1:5].flatten()).backward()
     assert not any(door.grad is not None and door.grad.any() for door in doors)
     recipe = PlanTraining(single_layer=0.0, dropped=(0.0,), scopes=("plan",))
-    with recipe.injected(model, tokens):
+    with recipe.injected(model, *recipe.plan(model, tokens)):
         functional.cross_entropy(model(tokens)[:, :4].flatten(0, 1), tokens[:, 1:5].flatten()).backward()
     assert all(door.grad.any() for door in doors)
     assert model.reading is None
@@ -34,7 +34,8 @@ def test_torchs_random_numbers_decide_alone():
 
     def logits(seed):
         torch.manual_seed(seed)
-        with PlanTraining().injected(model, tokens), torch.no_grad():
+        recipe = PlanTraining()
+        with recipe.injected(model, *recipe.plan(model, tokens)), torch.no_grad():
             return model(tokens)
 
     assert torch.equal(logits(1), logits(1))
@@ -45,7 +46,7 @@ def test_torchs_random_numbers_decide_alone():
 def test_only_on_request_the_loss_trains_the_summaries_that_are_injected(through):
     model, tokens = museformer(), songs(2, seed=0)
     recipe = PlanTraining(single_layer=0.0, dropped=(0.0,), noise=(0.5,), scopes=("plan",), through=through)
-    with recipe.injected(model, tokens):
+    with recipe.injected(model, *recipe.plan(model, tokens)):
         functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
     # All summaries that are read are injected ones, so that what begins one is reached through them or not at all.
     reached = model.embed_summary_tokens.weight.grad
@@ -74,8 +75,9 @@ def test_noise_is_measured_in_the_summaries_own_deviations():
 def test_a_batch_without_a_finished_bar_can_be_injected():
     model = museformer()
     tokens = torch.tensor([[2, 500, 6]])
+    recipe = PlanTraining()
     for _ in range(8):
-        with PlanTraining().injected(model, tokens):
+        with recipe.injected(model, *recipe.plan(model, tokens)):
             assert model(tokens).isfinite().all()
 
 

@@ -14,10 +14,10 @@ from fairseq_meloformer.injection.composer import summaries_of
 from fairseq_meloformer.inspection import probes
 from fairseq_meloformer.inspection.injected import perplexities
 from fairseq_meloformer.inspection.late_bars import late_bars
-from fairseq_meloformer.inspection.music import Song, by_bar, gather, stacked
+from fairseq_meloformer.inspection.music import Song, gather, stacked
 from fairseq_meloformer.museformer.pattern import BarPattern
 from fairseq_meloformer.music import remi, vocabulary
-from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.music.attributes import AXES, by_bar
 from fairseq_meloformer.music.vocabulary import BOS
 from fairseq_meloformer.summaries.extraction import fingerprint
 from fairseq_meloformer.summaries.store import StoreHeader
@@ -203,11 +203,3 @@ def test_what_cannot_be_inspected_is_refused(arguments, reason, folders, tmp_pat
     assert inspect(*arguments, "--output", tmp_path / "out") == 2
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_bars_of_a_song_are_measured_one_by_one():
-    found = by_bar(["t-30", "o-0", "i-0", "p-60", "d-12", "v-20", "b-1", "t-30", "b-1"])
-    assert found.shape == (2, len(AXES))
-    assert found[0, AXES.index("register")] == 60
-    assert np.isnan(found[1]).all()
-    assert Song("a", (), torch.zeros(2, 1, 1), found).attributes is found

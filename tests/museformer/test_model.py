@@ -6,8 +6,10 @@ from golden import TINY, case, folder, full, tiny
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import MuseFormer
+from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.layout import lay_out
 from fairseq_meloformer.museformer.pattern import BarPattern
+from fairseq_meloformer.music.vocabulary import BAR_END, BOS, PAD
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-6}
 CHUNKINGS = ("infer", "train", "bosbar")
@@ -81,6 +83,29 @@ def test_a_batch_gives_what_its_songs_give_alone(shared):
         assert not logits[row, len(tokens) :].any()
         alone, _ = model.summaries(tokens[None])
         torch.testing.assert_close(summaries[row][mask[row]], alone[0], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("chunking", ["infer", "bosbar"])
+@torch.no_grad()
+def test_bars_can_be_numbered_as_those_of_a_longer_song(chunking):
+    """Where bars do not read each other, one alone gives what it gives in its song."""
+    config = MuseFormerConfig(
+        vocabulary_size=20, layers=2, dim=8, ffn_dim=16, heads=2, token_dim=8, bar_dim=8, beat_dim=8,
+        patterns=(BarPattern(near=(), far=()),), onset_ids=(6, 10), offbeat_ids=(12, 14),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = MuseFormer(config).double().eval()
+    bars = [[7, 15, BAR_END], [9, 16, 17, BAR_END], [6, 18, BAR_END]]
+    whole = torch.tensor([[BOS, *bars[0], *bars[1], *bars[2]]])
+    alone = torch.tensor([[BOS, *bars[1]], [BOS, *bars[2], PAD]])
+    outside = int(chunking == "bosbar")  # there the begin-of-song token is bar 0
+    logits, summaries = model(whole, chunking)[0], model.summaries(whole, chunking)[0][0]
+    with model.counting_from(torch.tensor([1, 2])):
+        shifted, own = model(alone, chunking), model.summaries(alone, chunking)[0]
+    torch.testing.assert_close(shifted[0, 1:], logits[4:8])
+    torch.testing.assert_close(shifted[1, 1:4], logits[8:])
+    torch.testing.assert_close(own[:, outside], summaries[outside + 1 : outside + 3])
+    assert (model(alone, chunking)[0, 1:] - logits[4:8]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("chunking", CHUNKINGS)

@@ -12,7 +12,7 @@ from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music import midi as midi_files
 from fairseq_meloformer.music import remi
-from fairseq_meloformer.music.attributes import ATTRIBUTES, AXES, measure, measure_passage
+from fairseq_meloformer.music.attributes import ATTRIBUTES, AXES, by_bar, measure, measure_passage
 from fairseq_meloformer.music.passage import Song
 
 TICKS = 480
@@ -223,6 +223,37 @@ def test_tokens_are_decoded_first(real_music):
     path = next(real_music.rglob("001.mid"))
     tokens = remi.encode(midi_files.read(path), "REMIGEN2")
     assert measure(tokens) == measure(remi.decode(tokens))
+
+
+BARS = [
+    *("t-30", "o-0", "i-0", "p-60", "d-12", "v-20", "b-1"),
+    *("t-30", "b-1"),
+    *("t-30", "o-0", "i-0", "p-72", "d-12", "v-20", "p-64", "d-12", "v-20", "b-1"),
+]
+
+
+def test_bars_are_measured_one_by_one_or_with_those_before_them():
+    register, density = AXES.index("register"), AXES.index("density")
+    one, three = by_bar(BARS), by_bar(BARS, span=3)
+    assert one.shape == three.shape == (3, len(AXES))
+    assert np.isnan(one[1]).all()
+    assert one[:, register].tolist()[::2] == [60, 68]
+    assert three[:, register].tolist() == [60, 60, pytest.approx(196 / 3)]
+    assert three[:, density].tolist() == [1, 0.5, 1]
+
+
+def test_bars_that_are_not_finished_are_not_measured():
+    for more in range(1, 6):
+        np.testing.assert_array_equal(by_bar([*BARS, *BARS[:more]]), by_bar(BARS))
+    assert by_bar([]).shape == by_bar(BARS[:5]).shape == (0, len(AXES))
+
+
+def test_bars_measured_one_by_one_are_what_passages_are(real_music):
+    tokens = remi.encode(midi_files.read(next(real_music.rglob("001.mid"))), "REMIGEN2")
+    read = Song(tokens)
+    for bar, row in enumerate(by_bar(tokens, span=2)):
+        found = measure(read, max(0, bar - 1), bar + 1)
+        np.testing.assert_array_equal(row, [found.get(axis, np.nan) for axis in AXES])
 
 
 def test_passages_of_a_song_hold_all_its_notes(real_music):

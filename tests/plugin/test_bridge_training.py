@@ -1,16 +1,12 @@
 """Stage B through the real fairseq-train and fairseq-validate, on a small store of invented summaries."""
 
 import dataclasses
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from fairseq import options
-from fairseq_commands import ROOT, command
+from fairseq_commands import ROOT, command, train_in_two_processes
 
 from fairseq_meloformer.bridge import checkpoints
 from fairseq_meloformer.museformer.checkpoints import read_state
@@ -83,26 +79,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(store, trained, tmp_path):
 
 
 def test_two_processes_equal_one_with_twice_the_batches(store, trained, tmp_path):
-    line = " ".join(map(str, ("exec fairseq-train", store, *LOG, *RECIPE, *SIZES, *OPTIMISER, "--save-dir", tmp_path)))
-    line += " --distributed-backend gloo --ddp-backend legacy_ddp --distributed-world-size 2"
-    line += " --distributed-rank $RANK --distributed-init-method env:// --distributed-no-spawn"
-    program = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29653"]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-    }
-    done = subprocess.run(
-        [*program, "--no-python", "bash", "-c", line],
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+    printed = train_in_two_processes(29653, store, *LOG, *RECIPE, *SIZES, *OPTIMISER, "--save-dir", tmp_path)
     folder, output = trained
-    two, one = losses(done.stdout), losses(output)
+    two, one = losses(printed), losses(output)
     assert two.keys() == one.keys()
     for update, loss in one.items():
         assert float(two[update]) == pytest.approx(float(loss), abs=2e-3)

@@ -1,6 +1,9 @@
 """The criterion of plan training beside fairseq's cross entropy."""
 
+import dataclasses
 import math
+import re
+import shutil
 
 import pytest
 import torch
@@ -8,10 +11,14 @@ from fairseq import options, tasks
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
+from fairseq_commands import ROOT, command, train_in_two_processes
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.plan_training import own_summaries
+from fairseq_meloformer.museformer.checkpoints import read_state
+from fairseq_meloformer.music.attributes import AXES, measure
+from fairseq_meloformer.music.levels import Levels
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.plugin.plan_criterion import PlanCriterion
 
@@ -120,6 +127,110 @@ def test_tempo_tokens_can_weigh_more_in_training_alone(setting, criterion):
     torch.testing.assert_close(plain, CrossEntropyCriterion(task, sentence_avg=False)(model, sample)[0])
 
 
+def test_half_of_the_songs_are_learnt_as_the_middle_of_longer_ones(setting, criterion):
+    task, model, sample = setting
+    decoder = model.decoder
+    shifting = criterion("--first-bar-below", 3)
+    numbers = []
+    spy = decoder.layers[0].register_forward_pre_hook(lambda *_: numbers.append(decoder.first_bars))
+    model.train()
+    for _ in range(25):
+        shifting(model, sample)
+    plain = criterion("--plan-probability", 0, "--first-bar-below", 3)
+    loss, _, _ = plain(model, sample)
+    last = numbers[-1]
+    model.eval()
+    plain(model, sample)
+    spy.remove()
+    assert numbers[-1] is None
+    counts = torch.bincount(torch.cat([drawn for drawn in numbers if drawn is not None])).tolist()
+    assert len(counts) == 3
+    assert counts[0] > counts[1] + counts[2] > 0  # half, and a third of the others
+    model.train()
+    with decoder.counting_from(last):
+        expected, _, _ = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
+    torch.testing.assert_close(loss, expected)
+    assert decoder.first_bars is None
+
+
+@pytest.fixture(scope="module")
+def measured(corpus, tmp_path_factory):
+    """The corpus with its levels, as `scripts/prepare.sh` leaves it."""
+    folder = tmp_path_factory.mktemp("measured")
+    shutil.copytree(corpus.data, folder, dirs_exist_ok=True)
+    Levels.fit(measure(line.split()) for line in corpus.songs["train"]).save(folder / "levels.json")
+    return dataclasses.replace(corpus, data=folder)
+
+
+def reading(corpus, *more):
+    """Task, model and criterion with readers, whose random numbers are as without."""
+    cfg = configured(corpus, "--attribute-weight", 3, "--plan-through", *more)
+    task = tasks.setup_task(cfg.task)
+    torch.manual_seed(0)
+    model = task.build_model(cfg.model)
+    return model, task.build_criterion(cfg.criterion)
+
+
+def test_readers_of_the_summaries_add_their_error_to_the_loss_of_batches_with_a_plan(measured, setting, criterion):
+    sample = setting[2]
+    model, readers = reading(measured, "--plan-probability", 1)
+    plain = criterion("--plan-probability", 1, "--plan-through")
+    model.train()
+    torch.manual_seed(1)
+    loss, _, logs = readers(model, sample)
+    torch.manual_seed(1)
+    expected, _, _ = plain(model, sample)
+    assert logs["attribute_error"] > 0
+    torch.testing.assert_close(loss, expected + 3 * logs["attribute_error"])
+    torch.testing.assert_close(logs["loss"], expected.detach())
+    bars = sum(measured.songs["valid"][index].split().count("b-1") for index in range(4))
+    assert 0 < logs["attribute_values"] <= bars * len(AXES)
+    values = reduced(PlanCriterion, logs, logs)
+    mean = float(logs["attribute_error"]) / logs["attribute_values"]
+    assert values["attribute_error"] == pytest.approx(mean, abs=1e-3)
+    loss.backward()
+    assert all(parameter.grad.any() for parameter in readers.parameters())
+    model.eval()
+    assert torch.equal(readers(model, sample)[0], plain(model, sample)[0])
+
+
+def test_in_ordinary_batches_readers_have_no_part(measured, setting):
+    task, _, sample = setting
+    model, readers = reading(measured, "--plan-probability", 0)
+    model.train()
+    loss, _, logs = readers(model, sample)
+    expected, _, _ = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
+    torch.testing.assert_close(loss, expected)
+    assert "attribute_error" not in reduced(PlanCriterion, logs)
+    loss.backward()
+    assert not any(parameter.grad.any() for parameter in readers.parameters())  # zeros, which other processes wait for
+
+
+def test_readers_need_levels(corpus):
+    with pytest.raises(InputError, match=r"levels\.json"):
+        reading(corpus)
+
+
+def test_two_processes_tune_a_model_with_readers_and_go_on_with_them(measured, tmp_path):
+    """One that was trained without any; stopped after two updates, and gone on with."""
+    arguments = (
+        *(measured.data, "--user-dir", ROOT / "user_dir", "--task", "museformer_language_modeling"),
+        *("--arch", "museformer_lm_v2s1_debug", "--criterion", "museformer_plan", "--plan-through", "--cpu"),
+        *("--optimizer", "adam", "--lr", 0.003, "--max-tokens", 300, "--no-epoch-checkpoints", "--seed", 1),
+        *("--log-format", "simple", "--log-interval", 1, "--first-bar-below", 8),
+    )
+    before = tmp_path / "before"
+    command("train", *arguments, "--max-update", 1, "--save-dir", before)
+    readers = (*arguments, "--attribute-weight", 2, "--finetune-from-model", before / "checkpoint_last.pt")
+    for updates in (2, 4):
+        printed = train_in_two_processes(29654, *readers, "--max-update", updates, "--save-dir", tmp_path / "after")
+    assert re.findall(r"num_updates=(\d+)", printed) == ["3", "4"]
+    assert re.search(r"attribute_error=0\.\d+", printed)
+    state = read_state(tmp_path / "after" / "checkpoint_last.pt")
+    assert {name.partition(".")[0] for name in state["criterion"]} == {"readers"}
+    assert state["model"].keys() == read_state(before / "checkpoint_last.pt")["model"].keys()
+
+
 def test_options_are_lists_as_python_has_them(criterion):
     recipe = criterion("--plan-noise", "(0.1,)", "--plan-dropped", "[0, 0.5]", "--plan-near", "None, (1, 2)").recipe
     assert (list(recipe.noise), list(recipe.dropped), list(recipe.near)) == ([0.1], [0, 0.5], [None, (1, 2)])
@@ -130,6 +241,9 @@ def test_options_are_lists_as_python_has_them(criterion):
     [
         ("--plan-probability", 2, r"probability must be in \[0, 1\]"),
         ("--tempo-weight", 0, "--tempo-weight must be above 0"),
+        ("--first-bar-below", 0, "--first-bar-below must be at least 1"),
+        ("--attribute-weight", -1, "--attribute-weight must be at least 0"),
+        ("--attribute-weight", 1, "--attribute-weight needs --plan-through"),
         ("--plan-noise", "(-1,)", "noise must be at least 0"),
         ("--plan-dropped", "(1.0,)", r"dropped must be in \[0, 1\)"),
         ("--plan-near", "()", "every list must have an entry"),
