@@ -90,8 +90,10 @@ def by_bar(tokens: Sequence[str], span: int = 1) -> NDArray[np.float64]:
         (bars, axes) in the order of `AXES`, NaN where nothing can be measured.
     """
     ends = [place for place, symbol in enumerate(tokens, 1) if symbol == "b-1"]
-    song = Song(tokens[: ends[-1]] if ends else [])
     rows = np.full((len(ends), len(AXES)), np.nan)
+    if not ends:
+        return rows
+    song = Song(tokens[: ends[-1]])
     for bar in range(min(len(ends), song.bars)):
         passage = song.passage(max(0, bar + 1 - span), bar + 1)
         found = [ATTRIBUTES[axis].compute(passage) for axis in AXES] if len(passage) else []
