@@ -17,6 +17,7 @@ from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.injection.passes import from_bar, in_view, seed_of
 from fairseq_meloformer.injection.regeneration import Passage
 from fairseq_meloformer.injection.sections import plan_requests
+from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.sampling import Sampling, generate
@@ -94,7 +95,7 @@ class Composer:
         settings: Settings,
         oracle: Tensor | tuple[Tensor, Tensor] | None = None,
         *,
-        bias: Tensor | None = None,
+        bias: Bias | None = None,
     ) -> list[Piece]:
         """Compose a batch of pieces.
 
@@ -103,7 +104,7 @@ class Composer:
             settings: how.
             oracle: summaries (bars, layers, dim) that all pieces follow in place of the bridge's, or a plan for each
                 (batch, bars, layers, dim) with its mask (batch, bars).
-            bias: (batch, bars, vocabulary) added to the logits, see `generate`.
+            bias: of the pieces, added to the logits.
         """
         if not requests:
             return []
@@ -114,7 +115,7 @@ class Composer:
         return [self._piece(request, song) for request, song in zip(requests, songs, strict=True)]
 
     def recompose(
-        self, requests: Sequence[Request], settings: Settings, passage: Passage, *, bias: Tensor | None = None
+        self, requests: Sequence[Request], settings: Settings, passage: Passage, *, bias: Bias | None = None
     ) -> list[Piece]:
         """Compose some bars of a piece anew, once for each request; every other note stays where it is.
 
@@ -206,7 +207,7 @@ class Composer:
         settings: Settings,
         bars: list[int],
         plan: tuple[Tensor, Tensor] | None,
-        bias: Tensor | None = None,
+        bias: Bias | None = None,
         passage: Passage | None = None,
     ) -> list[list[int]]:
         prompt = [] if passage is None else self.vocabulary.ids(passage.before)
@@ -230,7 +231,7 @@ class Composer:
                     settings,
                     limits,
                     self._plan_in_view(plan, rows, view.start, settings),
-                    None if bias is None else bias[rows, min(view.start, bias.shape[1] - 1) :],
+                    None if bias is None else bias.since(rows, view.start),
                 )
                 for row, seen, song in zip(rows, prompts, continued, strict=True):
                     songs[row] += song[len(seen) :]
@@ -256,7 +257,7 @@ class Composer:
         settings: Settings,
         limits: Limits,
         plan: tuple[Tensor, Tensor] | None,
-        bias: Tensor | None,
+        bias: Bias | None,
     ) -> list[list[int]]:
         """Continue songs under an injection."""
         empty = any(map(self._has_empty_bar, prompts))
@@ -269,7 +270,7 @@ class Composer:
             prompts,
             seeds=seeds,
             grammar=grammar,
-            bias=None if bias is None else bias.to(device),
+            bias=bias,
             decoding=UncachedDecoding if self._foreign else DecodingCache,
         )
         sampling = replace(settings.sampling, max_tokens=sys.maxsize)  # pieces end with their bars

@@ -22,7 +22,8 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import exact
 from fairseq_meloformer.injection.composer import Composer, Piece, Settings
 from fairseq_meloformer.injection.exact import Exact
-from fairseq_meloformer.injection.tilt import tilt
+from fairseq_meloformer.injection.tilt import leap_tilt, tilt
+from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.music import remi
 from fairseq_meloformer.music.attributes import AXES, Attributes, Value, measure
@@ -154,17 +155,26 @@ class FullSystem:
         readings = iter(self.probe.read(texts).tolist())
         return [[_part(first, last, text, next(readings)) for first, last, text in request] for request in spans]
 
-    def bias(self, songs: Sequence[Sequence[Part]]) -> Tensor:
-        """What to add to the logits, (songs, bars, vocabulary); the last bar's holds for all after it."""
+    def bias(self, songs: Sequence[Sequence[Part]]) -> Bias:
+        """What to add to the logits of each song."""
         bars = max(parts[-1].first for parts in songs) + 1
         rows = {id(part): self._row(part) for parts in songs for part in parts}
-        return torch.stack([torch.stack([rows[id(_at(parts, bar))] for bar in range(bars)]) for parts in songs])
+        of_bars = [[_at(parts, bar) for bar in range(bars)] for parts in songs]
+        return Bias(
+            self.composer.vocabulary,
+            torch.stack([torch.stack([rows[id(part)] for part in parts]) for parts in of_bars]),
+            torch.tensor([[leap_tilt(self._amounts(part)) for part in parts] for parts in of_bars]),
+        )
+
+    def _amounts(self, part: Part) -> dict[str, float]:
+        """Standard deviations by which the axes are moved."""
+        strength = self.means.strength
+        # A faint reading is an unsure one, not a wish for a little.
+        return {axis: math.copysign(strength * math.sqrt(abs(value)), value) for axis, value in part.profile.items()}
 
     def _row(self, part: Part) -> Tensor:
         vocabulary = self.composer.vocabulary
-        # A faint reading is an unsure one, not a wish for a little.
-        amounts = {axis: math.copysign(math.sqrt(abs(value)), value) for axis, value in part.profile.items()}
-        bias = tilt(vocabulary, amounts, self.means.strength, part.required)
+        bias = tilt(vocabulary, self._amounts(part), part.required)
         bias += _MUST * torch.tensor([symbol in self._tempi(part) for symbol in vocabulary.symbols])
         for program in exact.SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= _MUST

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -104,7 +105,7 @@ def generate(
     seeds: Sequence[int] | None = None,
     grammar: "Grammar | None" = None,
     chunking: Chunking | None = None,
-    bias: Tensor | None = None,
+    bias: Bias | None = None,
     decoding: Callable[[Any, Tensor, Chunking], Decoding] = DecodingCache,
 ) -> list[list[int]]:
     """Continue songs until they end.
@@ -117,12 +118,17 @@ def generate(
         seeds: one per song; 0, 1, ... if None.
         grammar: started for these prompts; tokens that it forbids are never chosen. It says when a song may end.
         chunking: the model's own if None.
-        bias: (songs, bars, vocabulary) added to the logits while that bar is written; the last one stays in force.
+        bias: added to the logits; it needs a grammar, which knows the bars.
         decoding: made of model, batch and chunking; `UncachedDecoding` for a model that is not ours.
 
     Returns:
         Per song the prompt and what follows, without BOS and END.
+
+    Raises:
+        InputError: a bias without a grammar.
     """
+    if bias is not None and grammar is None:
+        raise InputError("a bias needs a grammar, which knows in which bar a song is; received none")
     device = next(model.parameters()).device
     songs = [list(prompt) for prompt in prompts]
     batch = pad_sequence([torch.tensor([BOS, *prompt]) for prompt in prompts], batch_first=True, padding_value=PAD).to(
@@ -133,11 +139,13 @@ def generate(
     cache = decoding(model, torch.cat([batch, batch]) if sampling.guided else batch, chunking)
     uniform = _Uniform(range(len(songs)) if seeds is None else seeds, device)
     active = list(range(len(songs)))
+    biased = None if bias is None else bias.start(prompts, device)
+    followers = [follower for follower in (grammar, biased) if follower is not None]
     while True:
         lengths = [len(songs[song]) for song in active]
         logits = _guided(cache.logits, sampling)
-        if bias is not None:
-            logits = logits + _of_bar(bias, active, grammar)
+        if biased is not None and grammar is not None:
+            logits = logits + biased.now(grammar.bars)
         logits = _allowed_logits(logits, lengths, sampling, grammar)
         tokens = choose(logits, uniform.draw(), sampling)
         going = _extend(songs, active, tokens.tolist(), sampling)
@@ -147,10 +155,10 @@ def generate(
             active, tokens = [active[row] for row in going], tokens[going]
             uniform.select(going)
             cache.select([*going, *(row + len(lengths) for row in going)] if sampling.guided else going)
-            if grammar is not None:
-                grammar.select(going)
-        if grammar is not None:
-            grammar.advance(tokens)
+            for follower in followers:
+                follower.select(going)
+        for follower in followers:
+            follower.advance(tokens)
         cache.step(torch.cat([tokens, tokens]) if sampling.guided else tokens)
     return songs
 
@@ -184,12 +192,6 @@ def _guided(logits: Tensor, sampling: Sampling) -> Tensor:
         return logits
     conditional, unconditional = logits.chunk(2)
     return unconditional + sampling.logit_guidance * (conditional - unconditional)
-
-
-def _of_bar(bias: Tensor, songs: list[int], grammar: "Grammar | None") -> Tensor:
-    """What is added to the logits of these songs in the bars that they are at: (batch, vocabulary)."""
-    bar = 0 if grammar is None else grammar.bars.clamp(max=bias.shape[1] - 1)
-    return bias[songs, bar]
 
 
 def _allowed_logits(logits: Tensor, lengths: list[int], sampling: Sampling, grammar: "Grammar | None") -> Tensor:

@@ -170,13 +170,22 @@ def test_more_than_asked_is_no_fault_and_silence_is_the_worst():
 
 def test_a_tilt_of_k_moves_a_normal_distribution_by_k_deviations():
     book = vocabulary.published()
-    bias = tilt(book, {"loudness": 1.0}, 0.5)
-    ids = book.range("v")
-    number = torch.arange(32.0)
-    logits = -((number - 16) ** 2) / (2 * 6.4**2)
+    bias = tilt(book, {"tempo": 0.5})
+    ids = book.range("t")
+    number = torch.arange(float(len(ids)))
+    logits = -((number - 24) ** 2) / (2 * 5.6**2)
     before, after = ((number * (logits + added).softmax(0)).sum() for added in (0, bias[ids.start : ids.stop]))
-    assert float(after - before) == pytest.approx(0.5 * 6.4, rel=0.15)
+    assert float(after - before) == pytest.approx(0.5 * 5.6, rel=0.15)
     assert not bias[book.range("p").start : book.range("p").stop].any()
+
+
+def test_what_is_on_the_wrong_side_of_loudness_loses_more():
+    book = vocabulary.published()
+    ids = book.range("v")
+    for asked in (0.5, -0.5):
+        steps = tilt(book, {"loudness": asked})[ids.start : ids.stop].diff().abs()
+        wrong, right = (steps[20], steps[28]) if asked > 0 else (steps[28], steps[20])
+        assert wrong > 2 * right > 0
 
 
 def test_levels_are_the_models_or_else_the_embedded_ones(tmp_path):

@@ -12,6 +12,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import composer as composing
 from fairseq_meloformer.injection.composer import Composer, Settings
 from fairseq_meloformer.injection.passes import from_bar, in_view, seed_of
+from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.music import remi, vocabulary
@@ -82,10 +83,10 @@ def test_each_pass_is_given_the_plan_of_its_bars(composer, monkeypatch):
 def test_each_bar_is_tilted_as_itself(composer):
     book = vocabulary.published()
     first = book.range("v").start
-    bias = torch.zeros(1, 14, len(book))
+    added = torch.zeros(1, 14, len(book))
     for bar in range(14):
-        bias[0, bar, first + bar] = 1000
-    piece = composer.compose(REQUESTS[:1], SETTINGS, bias=bias)[0]
+        added[0, bar, first + bar] = 1000
+    piece = composer.compose(REQUESTS[:1], SETTINGS, bias=Bias(book, added, torch.zeros(1, 14)))[0]
     for number, bar in enumerate(remi.bars(piece.tokens)):
         assert {token for token in bar if token.startswith("v-")} == {book.symbols[first + number]}
 

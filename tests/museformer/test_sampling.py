@@ -5,6 +5,7 @@ import torch
 from golden import tiny
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling, choose, generate
@@ -57,9 +58,10 @@ def test_a_bias_holds_for_its_song_and_its_bar():
     book = vocabulary.published()
     grammar = Grammar(book, empty_bars=False)
     grammar.start(2, limits=Limits(bars=[3, 3], bar_tokens=[30, 30]))
-    bias = torch.zeros(2, 2, len(book))
-    bias[0, 0, book.ids(["v-1"])] = 50.0
-    bias[0, 1, book.ids(["v-9"])] = 50.0
+    added = torch.zeros(2, 2, len(book))
+    added[0, 0, book.ids(["v-1"])] = 50.0
+    added[0, 1, book.ids(["v-9"])] = 50.0
+    bias = Bias(book, added, torch.zeros(2, 2))
     songs = generate(model, [[], []], Sampling(), seeds=[1, 2], grammar=grammar, bias=bias)
     first, second = (
         [{token for token in bar if token.startswith("v-")} for bar in remi.bars(book.tokens(song))] for song in songs
