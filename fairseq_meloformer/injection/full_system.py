@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,10 @@ _LEAST_TARGET: Final = 0.5
 # What a wrong mode costs where a key is asked for, and wrong instruments, in units of a wholly missed axis.
 _WRONG_MODE: Final = 4.0
 _WRONG_INSTRUMENTS: Final = 4.0
+# Share of the sounding time that one pitch class may have: in real songs it has less in 95 % of places of four bars.
+# The candidate that is lowest, or keeps to its mode best, may be one that stays on a note.
+_DRONE: Final = 0.6
+_DRONE_BARS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ class FullSystem:
         for part in parts:
             last = min(part.last or bars, bars)
             total += self._missed(measure(song, part.first, last), part) * (last - part.first) / bars
-        return total
+        return total + drone(song)
 
     def _missed(self, attributes: Attributes, part: Part) -> float:
         """How far a passage falls short of what is asked, 0 if it does not."""
@@ -227,6 +232,17 @@ def shortfall(asked: float, position: float | None) -> float:
     target = max(abs(asked), _LEAST_TARGET)
     reached = -1.0 if position is None else position * (1 if asked > 0 else -1)
     return (max(0.0, target - reached) / (1 + target)) ** 2
+
+
+def drone(song: Song) -> float:
+    """How far a song stays on one pitch class, mean of every four bars: 0 if none has too much, 1 if all is one."""
+    excess = []
+    for first in range(0, song.bars, _DRONE_BARS):
+        notes = song.passage(first, min(first + _DRONE_BARS, song.bars)).pitched
+        if len(notes):
+            times = np.bincount(notes.pitch % 12, weights=notes.duration)
+            excess.append(max(0.0, float(times.max() / times.sum()) - _DRONE) / (1 - _DRONE))
+    return sum(excess) / len(excess) if excess else 0.0
 
 
 def f1(wanted: Sequence[int] | frozenset[int], found: Sequence[int]) -> float:

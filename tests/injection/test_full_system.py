@@ -8,14 +8,15 @@ from injection.models import bridge, museformer
 
 from fairseq_meloformer.bridge.probe import Probe, ProbeConfig
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import Composer, Settings
+from fairseq_meloformer.injection.composer import Composer, Piece, Settings
 from fairseq_meloformer.injection.exact import Exact
-from fairseq_meloformer.injection.full_system import FullSystem, Means, Part, f1, levels_of, shift_to, shortfall
+from fairseq_meloformer.injection.full_system import FullSystem, Means, Part, drone, f1, levels_of, shift_to, shortfall
 from fairseq_meloformer.injection.tilt import tilt
 from fairseq_meloformer.music import remi, vocabulary
 from fairseq_meloformer.music.attributes import AXES, measure
 from fairseq_meloformer.music.levels import Levels
 from fairseq_meloformer.music.notes import DRUMS
+from fairseq_meloformer.music.passage import Song
 from fairseq_meloformer.music.six_tracks import PIANO, STRINGS
 from fairseq_meloformer.prompts import Request
 from fairseq_meloformer.timeline import read_timeline
@@ -192,6 +193,30 @@ def test_levels_are_the_models_or_else_the_embedded_ones(tmp_path):
     assert set(levels_of(tmp_path / "checkpoint.pt").quantiles) >= set(AXES)
     LEVELS.save(tmp_path / "levels.json")
     assert levels_of(tmp_path).quantiles == LEVELS.quantiles
+
+
+def bar(*pitches, program=0):
+    notes = [f"o-{place * 6} i-{program} p-{pitch} d-5 v-20".split() for place, pitch in enumerate(pitches)]
+    return ["t-30", *(token for note in notes for token in note), "b-1"]
+
+
+def test_what_stays_on_a_note_is_a_drone_in_whatever_octave():
+    melody, still = bar(60, 62, 64, 65, 67), bar(38, 50, 26, 38, 50)
+    assert drone(Song(melody * 4)) == 0
+    assert drone(Song(still * 4)) == pytest.approx(1)
+    assert drone(Song(melody * 4 + still * 4)) == pytest.approx(0.5)
+    assert 0 < drone(Song((still * 3 + bar(38, 50, 41, 45, 48)) * 2)) < 1
+    assert drone(Song(bar(166, 166, program=128) * 4)) == 0
+
+
+def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept(composer):
+    part = Part(0, None, {"register": -0.5}, Exact())
+    still, moving = (
+        Piece(Request("low", bars=4), tokens, remi.decode(tokens))
+        for tokens in (bar(38, 50, 26, 38) * 4, bar(36, 38, 41, 45) * 4)
+    )
+    full = system(composer)
+    assert full._best([still, moving], [part]) is full._best([moving, still], [part]) is moving
 
 
 @pytest.mark.parametrize("wrong", [{"best_of": 0}, {"strength": -1.0}])
