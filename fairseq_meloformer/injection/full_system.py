@@ -1,8 +1,8 @@
 """The full system: exact means on top of the injected plan.
 
 What a prompt says outright (a tempo, a key, instruments) is kept exactly. What it is understood to ask for otherwise
-tilts the logits, and of several candidates the one that is measured to be nearest to it is kept. "Bridge only" is
-composing without any of this; reports keep the two apart.
+tilts the logits, and of several candidates the one that is measured to be nearest to it, and does not stay on a note,
+is kept. "Bridge only" is composing without any of this; reports keep the two apart.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -164,26 +163,24 @@ class FullSystem:
         """What to add to the logits of each song."""
         bars = max(parts[-1].first for parts in songs) + 1
         rows = {id(part): self._row(part) for parts in songs for part in parts}
-        of_bars = [[_at(parts, bar) for bar in range(bars)] for parts in songs]
+        of_bars = [[rows[id(_at(parts, bar))] for bar in range(bars)] for parts in songs]
         return Bias(
             self.composer.vocabulary,
-            torch.stack([torch.stack([rows[id(part)] for part in parts]) for parts in of_bars]),
-            torch.tensor([[leap_tilt(self._amounts(part)) for part in parts] for parts in of_bars]),
+            torch.stack([torch.stack([tokens for tokens, _ in song]) for song in of_bars]),
+            torch.tensor([[leaps for _, leaps in song] for song in of_bars]),
         )
 
-    def _amounts(self, part: Part) -> dict[str, float]:
-        """Standard deviations by which the axes are moved."""
-        strength = self.means.strength
+    def _row(self, part: Part) -> tuple[Tensor, float]:
+        """Bias of tokens and of leaps while a part is written."""
+        vocabulary, strength = self.composer.vocabulary, self.means.strength
         # A faint reading is an unsure one, not a wish for a little.
-        return {axis: math.copysign(strength * math.sqrt(abs(value)), value) for axis, value in part.profile.items()}
-
-    def _row(self, part: Part) -> Tensor:
-        vocabulary = self.composer.vocabulary
-        bias = tilt(vocabulary, self._amounts(part), part.required)
-        bias += _MUST * torch.tensor([symbol in self._tempi(part) for symbol in vocabulary.symbols])
+        amounts = {axis: math.copysign(strength * math.sqrt(abs(value)), value) for axis, value in part.profile.items()}
+        bias = tilt(vocabulary, amounts, part.required)
+        tempi = self._tempi(part)
+        bias += _MUST * torch.tensor([symbol in tempi for symbol in vocabulary.symbols])
         for program in exact.SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= _MUST
-        return bias
+        return bias, leap_tilt(amounts)
 
     def _tempi(self, part: Part) -> set[str]:
         """Tempo tokens to choose from: the one asked for, or those on the asked side of the median; none for any."""
@@ -240,7 +237,7 @@ def drone(song: Song) -> float:
     for first in range(0, song.bars, _DRONE_BARS):
         notes = song.passage(first, min(first + _DRONE_BARS, song.bars)).pitched
         if len(notes):
-            times = np.bincount(notes.pitch % 12, weights=notes.duration)
+            times = notes.pitch_classes
             excess.append(max(0.0, float(times.max() / times.sum()) - _DRONE) / (1 - _DRONE))
     return sum(excess) / len(excess) if excess else 0.0
 

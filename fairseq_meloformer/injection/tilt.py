@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from fairseq_meloformer.music.codes import DRUM_PITCHES
 from fairseq_meloformer.music.notes import DRUMS
 from fairseq_meloformer.music.vocabulary import BAR_END, Vocabulary
 
@@ -25,7 +26,6 @@ _PITCH, _PITCH_MIDDLE = 15.6, 56.3
 _DURATION: Final = 6.6
 _ONSET, _ONSET_MIDDLE = 13.9, 22.3
 _BAR: Final = 48
-_DRUM_PITCHES: Final = 128
 
 # Notes are nearly as loud as those before them, which leaves a tilt little to choose from: a soft section after a loud
 # one would stay loud. So what is on the wrong side of the middle loses more.
@@ -71,7 +71,7 @@ def tilt(vocabulary: Vocabulary, asked: Mapping[str, float], required: Collectio
     # After a note, another at the same moment competes with the next onset: pitches are counted from their middle,
     # so that asking for high ones does not ask for more of them. Beyond a deviation none is better than another: a low
     # piece has the low notes of its instruments, and none that are below them all.
-    pitched = numbers["p"] < _DRUM_PITCHES
+    pitched = numbers["p"] < DRUM_PITCHES
     height = (numbers["p"] - _PITCH_MIDDLE) / _PITCH
     add("p", asked.get("register", 0.0) * height.clamp(-1, 1) * pitched)
     add("p", asked.get("mode", 0.0) * torch.tensor(_MODE)[numbers["p"].long() % 12] * pitched / _MODE_SPREAD)

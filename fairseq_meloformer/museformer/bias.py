@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from fairseq_meloformer.music.codes import DRUM_PITCHES
 from fairseq_meloformer.music.vocabulary import BAR_END, PAD
 
 if TYPE_CHECKING:
     from fairseq_meloformer.music.vocabulary import Vocabulary
 
 _OCTAVE: Final = 12
-_DRUM_PITCHES: Final = 128
 _NONE: Final = -1
 _TAIL: Final = 512
 
@@ -82,7 +82,7 @@ class TopLine:
     """
 
     def __init__(self, vocabulary: "Vocabulary", prompts: Sequence[Sequence[int]], device: torch.device) -> None:
-        pitches = vocabulary.range("p")[:_DRUM_PITCHES]
+        pitches = vocabulary.range("p")[:DRUM_PITCHES]
         self._pitch = torch.full((len(vocabulary),), _NONE)
         self._pitch[pitches.start : pitches.stop] = torch.arange(len(pitches))
         self._begins = torch.zeros(len(vocabulary), dtype=torch.bool)

@@ -218,8 +218,7 @@ def dynamics(passage: Passage) -> float | None:
 
 
 def _tonality(passage: Passage) -> Tonality | None:
-    notes = passage.pitched
-    weights = np.bincount(notes.pitch % 12, weights=notes.duration, minlength=12).astype(np.float64)
+    weights = passage.pitched.pitch_classes
     # Two pitch classes fit half a dozen keys equally well.
     return tonality(weights) if (weights > 0).sum() > 2 else None
 

@@ -21,6 +21,9 @@ TEMPI: Final = 16.0 * 2.0 ** (np.arange(49) / 12)
 
 VELOCITY_STEP: Final = 4
 
+DRUM_PITCHES: Final = 128
+"""Number of the first pitch token that is a drum's."""
+
 
 def duration_code(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Code 0..95 of durations in positions; whatever is longer than 3,059 positions (63 bars of 4/4) gets 95."""

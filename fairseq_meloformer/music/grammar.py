@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.music.codes import SHORTEST, TEMPI
+from fairseq_meloformer.music.codes import DRUM_PITCHES, SHORTEST, TEMPI
 from fairseq_meloformer.music.metre import COMMON, LENGTHS
 from fairseq_meloformer.music.notes import DRUMS
 from fairseq_meloformer.music.remi import ranks
@@ -36,7 +36,6 @@ _STATES: Final = ("bar", "s", "t", "o", "i", "p", "d", "v", "</s>")
 """Kind of the last token; "bar" where a bar begins."""
 
 _KEEP: Final = -1
-_DRUM_PITCHES: Final = 128
 _ANY_PITCH, _ANY_DRUM = 256, 257
 """Rows of the pitch table before the first note of an instrument; in the others the row is the last pitch."""
 
@@ -248,9 +247,9 @@ class _Rules:
 
     def pitches(self) -> Tensor:
         """Row k: pitches below k that are drums' if k is; then all pitches, then all drums."""
-        drums = self.numbers >= _DRUM_PITCHES
+        drums = self.numbers >= DRUM_PITCHES
         row = torch.arange(_ANY_PITCH)[:, None]
-        below = (self.numbers < row) & (drums == (row >= _DRUM_PITCHES))
+        below = (self.numbers < row) & (drums == (row >= DRUM_PITCHES))
         return ~self.of("p") | torch.cat([below, ~drums[None], drums[None]])
 
     def lengths(self) -> Tensor:

@@ -78,6 +78,11 @@ class Passage:
         return np.bincount(_cells(self.start, self.steps))
 
     @cached_property
+    def pitch_classes(self) -> Floats:
+        """Sounding time of each pitch class in quarters, (12,), from C on."""
+        return np.bincount(self.pitch % 12, weights=self.duration, minlength=12).astype(np.float64)
+
+    @cached_property
     def skyline(self) -> Integers:
         """Pitches of the top line in time order.
 

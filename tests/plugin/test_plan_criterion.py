@@ -163,7 +163,7 @@ def measured(corpus, tmp_path_factory):
 
 
 def reading(corpus, *more):
-    """Task, model and criterion with readers, whose random numbers are as without."""
+    """A model and a criterion with readers."""
     cfg = configured(corpus, "--attribute-weight", 3, "--plan-through", *more)
     task = tasks.setup_task(cfg.task)
     torch.manual_seed(0)
