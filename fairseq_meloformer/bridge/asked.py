@@ -1,8 +1,8 @@
 """What is asked for, in numbers, as one more token of a text.
 
 Free text tells a bridge what music is like; a few numbers tell it more exactly. In training they are what was measured
-in the music, each withheld at random, so that a bridge follows any of them or none; in composing they are what
-`meloformer understand` reads in the prompt.
+in the music, each withheld at random, so that a bridge follows any of them or none; in composing they come from what
+`meloformer understand` reads in the prompt (`probe.amounts`).
 """
 
 from collections.abc import Sequence

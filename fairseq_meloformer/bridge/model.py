@@ -23,7 +23,7 @@ from fairseq_meloformer.bridge.baselines.vae import Latents
 from fairseq_meloformer.bridge.directions import SILENCE
 from fairseq_meloformer.bridge.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.bridge.network import BarsHead, Denoiser, Endpoint, NetworkConfig
-from fairseq_meloformer.bridge.probe import Probe
+from fairseq_meloformer.bridge.probe import Probe, amounts
 from fairseq_meloformer.bridge.process import BridgeProcess
 from fairseq_meloformer.bridge.standardise import SummaryStandardiser, TextStandardiser
 from fairseq_meloformer.errors import InputError
@@ -202,7 +202,8 @@ class Bridge(nn.Module):
         if self.asked is None:
             return self.told(encoded, None)
         values = self.reader.read(texts).clone()
-        return self.told(encoded, values.masked_fill(values.abs() < SILENCE, torch.nan).to(self.device))
+        asked = amounts(values).masked_fill(values.abs() < SILENCE, torch.nan)
+        return self.told(encoded, asked.to(self.device))
 
     def told(self, text: TextStates, values: Tensor | None) -> TextStates:
         """Encoded texts as the networks take them, with values (batch, axes) of what is asked if they take those."""

@@ -60,6 +60,14 @@ def _named(text: str) -> dict[str, float]:
     return {axis: value for profile in profiles if profile for axis, value in profile.items()}
 
 
+def amounts(values: Tensor) -> Tensor:
+    """How much to do of what is read, of the shape of the values: their square roots, with their signs.
+
+    A value says how probable a wish is. A faint one is an unsure one, not a wish for a little.
+    """
+    return values.sign() * values.abs().sqrt()
+
+
 class Probe(nn.Module):
     """Whether each axis is asked for, to which side or not at all: three classes, by one hidden layer."""
 

@@ -7,7 +7,6 @@ is kept. "Bridge only" is composing without any of this; reports keep the two ap
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.bridge.directions import SILENCE
-from fairseq_meloformer.bridge.probe import Probe
+from fairseq_meloformer.bridge.probe import Probe, amounts
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import exact
 from fairseq_meloformer.injection.composer import Composer, Piece, Settings
@@ -173,14 +172,14 @@ class FullSystem:
     def _row(self, part: Part) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written."""
         vocabulary, strength = self.composer.vocabulary, self.means.strength
-        # A faint reading is an unsure one, not a wish for a little.
-        amounts = {axis: math.copysign(strength * math.sqrt(abs(value)), value) for axis, value in part.profile.items()}
-        bias = tilt(vocabulary, amounts, part.required)
+        moved = strength * amounts(torch.tensor(list(part.profile.values())))
+        asked = dict(zip(part.profile, moved.tolist(), strict=True))
+        bias = tilt(vocabulary, asked, part.required)
         tempi = self._tempi(part)
         bias += _MUST * torch.tensor([symbol in tempi for symbol in vocabulary.symbols])
         for program in exact.SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= _MUST
-        return bias, leap_tilt(amounts)
+        return bias, leap_tilt(asked)
 
     def _tempi(self, part: Part) -> set[str]:
         """Tempo tokens to choose from: the one asked for, or those on the asked side of the median; none for any."""

@@ -1,6 +1,7 @@
 """What is asked for, in numbers: how it joins the text, and that a bridge learns from it."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -70,19 +71,23 @@ def test_a_bridge_that_is_told_nothing_says_so():
         loss(bridge, songs(bridge, ["a"], [2]), Weights())
 
 
+def plan_for(bridge, value, monkeypatch):
+    """The plan of a text in which every axis is read as this value."""
+    reader = SimpleNamespace(read=lambda texts: torch.full((len(texts), len(AXES)), value))
+    monkeypatch.setitem(bridge.__dict__, "reader", reader)
+    return bridge.plan(["night"], 3)[0]
+
+
 def test_composing_reads_the_numbers_in_the_prompt(monkeypatch):
     bridge = small_bridge(attributes=True, stirred=True)
-
-    class Reader:
-        def __init__(self, value):
-            self.value = value
-
-        def read(self, texts):
-            return torch.full((len(texts), len(AXES)), self.value)
-
-    plans = []
-    for value in (0.8, -0.8, 0.05, -0.05):
-        monkeypatch.setitem(bridge.__dict__, "reader", Reader(value))
-        plans.append(bridge.plan(["night"], 3)[0])
+    plans = [plan_for(bridge, value, monkeypatch) for value in (0.8, -0.8, 0.05, -0.05)]
     assert not torch.allclose(plans[0], plans[1])
     close(plans[2], plans[3])  # both are silence
+
+
+@pytest.mark.parametrize("value", [0.25, -0.25])
+def test_a_faint_reading_is_told_as_more_than_a_little(value, monkeypatch):
+    bridge = small_bridge(attributes=True, stirred=True)
+    plan_for(bridge, value, monkeypatch)  # whose reader stays
+    expected = bridge.told(bridge.encoder.encode(["night"]), told(2 * value))
+    close(bridge.read(["night"]).states, expected.states)
