@@ -67,6 +67,15 @@ class _Scorer:
                 self._add(score, item.prompt, cell, item, span)
         return score
 
+    def by_windows(self, cell: Cell, first: int, end: int) -> Score:
+        """The same of some bars, each window for itself: what takes more bars to measure shows no better in more."""
+        total = Score(self.names)
+        for name in _windows_of(first, end):
+            part = self.text(cell, name)
+            total.right += part.right
+            total.asked += part.asked
+        return total
+
     def shuffled(self, cell: Cell, span: str | None = None) -> Score:
         """Pieces of a cell against the directions of other prompts."""
         score = Score(self.names)
@@ -169,18 +178,25 @@ def _system(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, Any]:
     }
     if cell.bars is not None and cell.bars >= _LATE[1]:
         found["bars"] = {
-            "1-4": boot.mean(early), "9-16": boot.mean(late), "difference": boot.difference(late, early),
-        }  # fmt: skip
+            "1-4": boot.mean(early),
+            "9-16": boot.mean(late),
+            "difference": boot.difference(late, early),
+            "by_windows": boot.difference(scorer.by_windows(cell, *_LATE), scorer.by_windows(cell, *_EARLY)),
+        }
     return found
 
 
 def _windows(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, dict[str, Interval]]:
     """Accuracy in windows of bars."""
-    names = [span_name((first, first + WINDOW)) for first in range(0, (cell.bars or 0) - WINDOW + 1, WINDOW)]
     return {
         name: {"text": boot.mean(scorer.text(cell, name)), "shuffled": boot.mean(scorer.shuffled(cell, name))}
-        for name in names
+        for name in _windows_of(0, cell.bars or 0)
     }
+
+
+def _windows_of(first: int, end: int) -> list[str]:
+    """Names of the windows from a bar (from 0) to before another."""
+    return [span_name((bar, bar + WINDOW)) for bar in range(first, end - WINDOW + 1, WINDOW)]
 
 
 def _oracle(scorer: _Scorer, boot: Bootstrap, base: Cell, cell: Cell) -> dict[str, Any]:
@@ -323,6 +339,7 @@ def _targets(found: dict[str, Any]) -> list[str]:
         add("bars 1-4", "", lambda system: percent(system["bars"]["1-4"]))
         add("bars 9-16", "", lambda system: percent(system["bars"]["9-16"]))
         add("bars 9-16 minus 1-4, points", "bars", lambda system: points(system["bars"]["difference"]))
+        add(f"the same, {WINDOW} bars at a time", "", lambda system: points(system["bars"]["by_windows"]))
     add("by seed", "", lambda system: ", ".join(f"{value:.1%}" for value in system["seeds"] if value is not None))
     names = {"bridge": "bridge only", "full": "full system"}
     lines = [
