@@ -137,7 +137,7 @@ class Bridge(nn.Module):
 
     def read_with(self, probe: Probe) -> None:
         """Let this probe be the reader."""
-        self.reader = self._sharing(probe)
+        vars(self)["reader"] = self._sharing(probe)  # set as an attribute, a module would join the bridge's weights
 
     def _sharing(self, probe: Probe) -> Probe:
         """The probe, with the encoder of the bridge if it is made for that: one in memory is enough."""

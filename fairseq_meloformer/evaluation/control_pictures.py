@@ -21,6 +21,7 @@ _COLOURS: Final = {
     "text": "#2f6f8f", "shuffled": "#b9b3a4", "oracle": "#c98a3b", "full": "#7a4a78", "zh": "#a8483f", "en": "#3f6ea8"
 }  # fmt: skip
 _DPI: Final = 130
+_DARK: Final = 0.3  # of the heat map, from chance
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:
@@ -128,13 +129,14 @@ def _heat(axes: Axes, rows: list[dict[str, Any]]) -> None:
         layer = "all" if row["layers"] is None else ",".join(map(str, row["layers"]))
         value = row["text"]["value"]
         table[scopes.index(row["scope"]), layers.index(layer)] = np.nan if value is None else value
-    axes.imshow(table, cmap="BrBG", vmin=0.2, vmax=0.8, aspect="auto")
+    axes.imshow(table, cmap="BrBG", vmin=0, vmax=1, aspect="auto")
     axes.set_title("Accuracy by scope and layer", color=INK, loc="left", fontsize=11)
     axes.set_xticks(range(len(layers)), [layer if layer == "all" else f"layer {layer}" for layer in layers])
     axes.set_yticks(range(len(scopes)), scopes)
     for (row, column), value in np.ndenumerate(table):
         if not np.isnan(value):
-            axes.text(column, row, f"{value:.0%}", ha="center", va="center", color=INK)
+            colour = "white" if abs(value - 0.5) > _DARK else INK
+            axes.text(column, row, f"{value:.0%}", ha="center", va="center", color=colour)
 
 
 def _strengths(axes: Axes, rows: list[dict[str, Any]]) -> None:

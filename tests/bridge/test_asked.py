@@ -10,6 +10,7 @@ from bridge.small import TEXT_DIM, close, small_bridge, songs
 from fairseq_meloformer.bridge.asked import Asked, withheld
 from fairseq_meloformer.bridge.encoders import DummyEncoder
 from fairseq_meloformer.bridge.objective import Weights, loss
+from fairseq_meloformer.bridge.probe import Probe, ProbeConfig
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.music.attributes import AXES
 
@@ -91,3 +92,12 @@ def test_a_faint_reading_is_told_as_more_than_a_little(value, monkeypatch):
     plan_for(bridge, value, monkeypatch)  # whose reader stays
     expected = bridge.told(bridge.encoder.encode(["night"]), told(2 * value))
     close(bridge.read(["night"]).states, expected.states)
+
+
+def test_a_bridge_reads_with_the_probe_that_it_is_given_which_is_no_part_of_its_weights():
+    bridge = small_bridge(attributes=True, stirred=True)
+    weights = set(bridge.state_dict())
+    probe = Probe(ProbeConfig(encoder="dummy:12", text_dim=12), DummyEncoder(12))
+    bridge.read_with(probe)
+    assert bridge.reader is probe
+    assert set(bridge.state_dict()) == weights
