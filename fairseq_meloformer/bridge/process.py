@@ -57,7 +57,7 @@ class BridgeProcess:
         prediction: what a network's output stands for.
     """
 
-    noise: float = 0.5
+    noise: float = 1.0
     endpoint_noise: float = 0.0
     schedule: Schedule = "linear"
     prediction: Prediction = "x0"
