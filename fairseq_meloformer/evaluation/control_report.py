@@ -59,22 +59,14 @@ class _Scorer:
             span = None if cell.bars is None else span_name((0, cell.bars))
         return self.middles.get(span or "", self.whole)
 
-    def text(self, cell: Cell, span: str | None = None, seed: int | None = None) -> Score:
-        """Pieces of a cell against the directions of their own prompts."""
+    def text(self, cell: Cell, *spans: str, seed: int | None = None) -> Score:
+        """Pieces of a cell, or each of some spans of them, against the directions of their own prompts."""
         score = Score(self.names)
         for item in self.wanted.get(cell, ()):
             if item.prompt in self.prompts and seed in (None, item.seed):
-                self._add(score, item.prompt, cell, item, span)
+                for span in spans or (None,):
+                    self._add(score, item.prompt, cell, item, span)
         return score
-
-    def by_windows(self, cell: Cell, first: int, end: int) -> Score:
-        """The same of some bars, each window for itself: what takes more bars to measure shows no better in more."""
-        total = Score(self.names)
-        for name in _windows_of(first, end):
-            part = self.text(cell, name)
-            total.right += part.right
-            total.asked += part.asked
-        return total
 
     def shuffled(self, cell: Cell, span: str | None = None) -> Score:
         """Pieces of a cell against the directions of other prompts."""
@@ -181,7 +173,8 @@ def _system(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, Any]:
             "1-4": boot.mean(early),
             "9-16": boot.mean(late),
             "difference": boot.difference(late, early),
-            "by_windows": boot.difference(scorer.by_windows(cell, *_LATE), scorer.by_windows(cell, *_EARLY)),
+            # What takes more bars to measure, as mode does, shows no better in more bars here.
+            "by_windows": boot.difference(*(scorer.text(cell, *_windows_of(*span)) for span in (_LATE, _EARLY))),
         }
     return found
 
