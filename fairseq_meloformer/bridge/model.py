@@ -53,6 +53,7 @@ class BridgeConfig:
         method: the bridge, or what it is compared with (see `baselines`).
         bank: pieces of which retrieval chooses; 0 for the other methods.
         scope: where the plans are to be injected, if that is not for the MuseFormer to say.
+        plan_layers: layers (from 0) whose summaries are made and injected; all if None.
         attributes: whether the networks are also told in numbers what is asked for (see `asked`).
         encoder: specification of the text encoder.
         encoder_identity: its hash; empty until it is known.
@@ -70,6 +71,7 @@ class BridgeConfig:
     method: Method = "bridge"
     bank: int = 0
     scope: Scope | None = None
+    plan_layers: tuple[int, ...] | None = None
     attributes: bool = False
     encoder: str = "e5-small"
     encoder_identity: str = ""
@@ -90,12 +92,20 @@ class BridgeConfig:
             )
         if self.scope not in (None, *SCOPES):
             raise InputError(f"scope must be one of {', '.join(SCOPES)}, or None; received {self.scope!r}")
+        if self.plan_layers is not None and (
+            not self.plan_layers or sorted(set(self.plan_layers) & set(range(self.layers))) != list(self.plan_layers)
+        ):
+            raise InputError(
+                f"plan_layers must be some of the MuseFormer's layers 0 to {self.layers - 1}, in order and each once; "
+                f"received {self.plan_layers}"
+            )
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """Build from what ``dataclasses.asdict`` and JSON made of one."""
         network, process = NetworkConfig(**fields["network"]), BridgeProcess(**fields["process"])
-        return cls(**{**fields, "network": network, "process": process})
+        layers = None if fields.get("plan_layers") is None else tuple(fields["plan_layers"])
+        return cls(**{**fields, "network": network, "process": process, "plan_layers": layers})
 
 
 class Bridge(nn.Module):
@@ -107,7 +117,7 @@ class Bridge(nn.Module):
     def __init__(self, config: BridgeConfig, encoder: TextEncoder | None = None) -> None:
         super().__init__()
         self.config = config
-        self.summaries = SummaryStandardiser(config.layers, config.dim, config.components)
+        self.summaries = SummaryStandardiser(config.layers, config.dim, config.components, config.plan_layers)
         self.text = TextStandardiser(config.text_dim)
         channels = self.summaries.channels
         if config.method in DENOISING or config.method == "vae":

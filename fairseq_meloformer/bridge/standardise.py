@@ -1,5 +1,7 @@
 """Summaries and texts in unit variance, where the bridge lives, and the way back."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ class SummaryStandardiser(nn.Module):
         layers: summaries of a bar.
         dim: width of a summary.
         components: principal components, 0 for none.
+        kept: layers (from 0) that channels are made of; the others come back as their mean. All if None.
     """
 
     mean: Tensor
@@ -27,21 +30,21 @@ class SummaryStandardiser(nn.Module):
     basis: Tensor
     unit: Tensor
 
-    def __init__(self, layers: int, dim: int, components: int) -> None:
+    def __init__(self, layers: int, dim: int, components: int, kept: Sequence[int] | None = None) -> None:
         super().__init__()
-        if not 0 <= components <= layers * dim:
-            raise InputError(
-                f"components must be 0 (none) to layers * dim = {layers * dim}; received {components} components"
-            )
-        self.channels = components or layers * dim
+        self.kept = list(range(layers)) if kept is None else list(kept)
+        width = len(self.kept) * dim
+        if not 0 <= components <= width:
+            raise InputError(f"components must be 0 (none) to layers * dim = {width}; received {components} components")
+        self.channels = components or width
         self.register_buffer("mean", torch.zeros(layers, dim))
         self.register_buffer("scale", torch.ones(layers, dim))
-        self.register_buffer("centre", torch.zeros(layers, dim))
-        self.register_buffer("basis", torch.eye(components, layers * dim).reshape(components, layers, dim))
+        self.register_buffer("centre", torch.zeros(len(self.kept), dim))
+        self.register_buffer("basis", torch.eye(components, width).reshape(components, len(self.kept), dim))
         self.register_buffer("unit", torch.ones(()))
 
     def fit(self, statistics: Statistics, components: PrincipalComponents | None = None) -> None:
-        """Take over statistics of raw summaries, and components of standardised ones.
+        """Take over statistics of raw summaries, and components of standardised ones of the layers that are kept.
 
         Raises:
             InputError: their shapes are not those of this bridge.
@@ -52,6 +55,11 @@ class SummaryStandardiser(nn.Module):
                 f"the bridge is for summaries of (layers, dim) {tuple(self.mean.shape)} with {len(self.basis)} "
                 f"components; received statistics of {given[0]} with {given[1]}"
             )
+        if components is not None and components.mean.shape != self.centre.shape:
+            raise InputError(
+                f"the bridge makes summaries of layers {self.kept}, (layers, dim) {tuple(self.centre.shape)}; received "
+                f"components of {tuple(components.mean.shape)}"
+            )
         self.mean.copy_(statistics.mean)
         self.scale.copy_(statistics.scale)
         if components is not None:
@@ -61,7 +69,7 @@ class SummaryStandardiser(nn.Module):
 
     def normalise(self, summaries: Tensor) -> Tensor:
         """(..., layers, dim) -> (..., channels)."""
-        standard = (summaries - self.mean) / self.scale
+        standard = ((summaries - self.mean) / self.scale)[..., self.kept, :]
         if not len(self.basis):
             return standard.flatten(-2)
         return (standard - self.centre).flatten(-2) @ self.basis.flatten(1).T / self.unit
@@ -69,12 +77,16 @@ class SummaryStandardiser(nn.Module):
     def denormalise(self, channels: Tensor) -> Tensor:
         """(..., channels) -> (..., layers, dim), the inverse of ``normalise`` on what the components span."""
         standard = self.spread(channels)
-        return (standard + self.centre if len(self.basis) else standard) * self.scale + self.mean
+        if len(self.basis):
+            standard[..., self.kept, :] += self.centre
+        return standard * self.scale + self.mean
 
     def spread(self, difference: Tensor) -> Tensor:
         """Difference of two (..., channels) as a difference of standardised summaries (..., layers, dim)."""
         flat = self.unit * difference @ self.basis.flatten(1) if len(self.basis) else difference
-        return torch.unflatten(flat, -1, self.mean.shape)
+        complete = flat.new_zeros(*flat.shape[:-1], *self.mean.shape)
+        complete[..., self.kept, :] = torch.unflatten(flat, -1, self.centre.shape)
+        return complete
 
 
 class TextStandardiser(nn.Module):

@@ -292,6 +292,7 @@ class Meter:
     def _nats(self, plans: Sequence[Tensor] | None, bridge: Bridge | None) -> float:
         """Mean nats a token of the held-out songs."""
         scope = (bridge.config.scope if bridge is not None else None) or self.model.config.scope
+        layers = None if bridge is None else bridge.config.plan_layers
         found: list[Tensor] = []
         for first in range(0, len(self._tokens), _CE_BATCH):
             ids = [torch.tensor(song) for song in self._tokens[first : first + _CE_BATCH]]
@@ -299,7 +300,7 @@ class Meter:
             values = mask = None
             if plans is not None:
                 values, mask = padded(plans[first : first + _CE_BATCH], None)
-            found.append(prefix_training.cross_entropy(self.model, songs, values, mask, scope))
+            found.append(prefix_training.cross_entropy(self.model, songs, values, mask, scope, layers))
         return float(torch.cat(found).mean())
 
 

@@ -135,7 +135,7 @@ def numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--inject-layers must be whole numbers such as 0,1,3, received {text!r}") from error
+        raise InputError(f"layers must be whole numbers such as 0,1,3, received {text!r}") from error
 
 
 def run(args: argparse.Namespace) -> int:

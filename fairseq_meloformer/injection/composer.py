@@ -39,7 +39,7 @@ class Settings:
         sampling: how tokens are chosen; a piece ends with its bars, not with `max_tokens`.
         injected: whether the plan is injected at all; without it this is plain MuseFormer.
         scope: see `inject`; the model's own if None.
-        layers: see `inject`.
+        layers: see `inject`; those that the bridge makes if None.
         strength: see `inject`.
         guidance_scale: weight of the text in the bridge against no text.
         nfe: evaluations of the bridge's network.
@@ -161,6 +161,10 @@ class Composer:
     def _scope(self, settings: Settings) -> Scope:
         own = None if self.bridge is None else self.bridge.config.scope
         return settings.scope or own or self.model.config.scope
+
+    def _layers(self, settings: Settings) -> tuple[int, ...] | None:
+        own = None if self.bridge is None else self.bridge.config.plan_layers
+        return own if settings.layers is None else settings.layers
 
     def _plan(self, requests: Sequence[Request], settings: Settings) -> tuple[Tensor, Tensor]:
         if self.bridge is None:
@@ -284,8 +288,8 @@ class Composer:
         values, mask = (part.to(device) for part in plan)
         if settings.sampling.guided:  # the second half of the batch goes without
             values, mask = torch.cat([values, values]), torch.cat([mask, torch.zeros_like(mask)])
-        scope = self._scope(settings)
-        with inject(self.model, values, layers=settings.layers, strength=settings.strength, scope=scope, mask=mask):
+        scope, layers = self._scope(settings), self._layers(settings)
+        with inject(self.model, values, layers=layers, strength=settings.strength, scope=scope, mask=mask):
             return draw(sampling)
 
     def _has_empty_bar(self, prompt: Sequence[int]) -> bool:

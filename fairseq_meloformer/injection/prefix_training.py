@@ -30,18 +30,23 @@ def loss(bridge: Bridge, museformer: MuseFormer, batch: Batch, songs: Tensor, we
     """
     text, _, mask = prepared(bridge, batch)
     plan = bridge.summaries.denormalise(bridge.ends(text, mask)[0].float()) * mask[..., None, None]
-    scope = bridge.config.scope or museformer.config.scope
+    scope, layers = bridge.config.scope or museformer.config.scope, bridge.config.plan_layers
     parts = {
-        "tokens": cross_entropy(museformer, songs, plan, mask, scope),
+        "tokens": cross_entropy(museformer, songs, plan, mask, scope, layers),
         "bars": bars_error(bridge, text, batch.bars),
     }
     return added(parts, {"bars": weights.bars})
 
 
 def cross_entropy(
-    museformer: MuseFormer, songs: Tensor, plan: Tensor | None, mask: Tensor | None, scope: Scope
+    museformer: MuseFormer,
+    songs: Tensor,
+    plan: Tensor | None,
+    mask: Tensor | None,
+    scope: Scope,
+    layers: tuple[int, ...] | None = None,
 ) -> Tensor:
-    """Nats a token (batch,) of songs (batch, length) under a plan, or without one."""
+    """Nats a token (batch,) of songs (batch, length) under a plan, or without one; see `inject`."""
     start = songs.new_full((len(songs), 1), BOS)
     source = torch.cat([start, songs], 1)
     target = torch.cat([songs, songs.new_full((len(songs), 1), PAD)], 1)
@@ -49,7 +54,7 @@ def cross_entropy(
     if plan is None:
         logits = museformer(source)
     else:
-        with inject(museformer, plan, scope=scope, mask=mask):
+        with inject(museformer, plan, layers, scope=scope, mask=mask):
             logits = museformer(source)
     errors = F.cross_entropy(logits.float().transpose(1, 2), target, ignore_index=PAD, reduction="none")
     return errors.sum(1) / (target != PAD).sum(1)

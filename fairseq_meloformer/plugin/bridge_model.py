@@ -17,6 +17,7 @@ from fairseq_meloformer.bridge.model import Bridge, BridgeConfig, EndpointKind
 from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
 from fairseq_meloformer.bridge.process import BridgeProcess, Prediction, Schedule
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection.compose import numbers
 from fairseq_meloformer.plugin.options import option
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class BridgeModelConfig(FairseqDataclass):
     attributes: bool = option(False, "tell the networks in numbers too what is asked for")
     bank: int = option(1024, "pieces of real music that retrieval chooses of")
     plan_scope: Optional[str] = option(None, "where plans are to be injected; the MuseFormer's own if not given")
+    plan_layers: Optional[str] = option(None, "layers whose summaries are made and injected, 0,1,...; all if not given")
     average_decay: float = option(0.999, "decay of the average of the weights")  # fairseq has an --ema-decay
 
 
@@ -83,6 +85,7 @@ class SummaryBridgeModel(BaseFairseqModel):
             method=cast("Method", cfg.method),
             bank=cfg.bank if cfg.method == "retrieval" else 0,
             scope=cast("Optional[Scope]", cfg.plan_scope),
+            plan_layers=None if cfg.plan_layers is None else numbers(cfg.plan_layers),
             attributes=cfg.attributes,
         )
         bridge = Bridge(config)

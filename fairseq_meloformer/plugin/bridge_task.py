@@ -138,7 +138,8 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
             )
         components = None
         if bridge.config.components:
-            items = (statistics.normalise(song.summaries.float()) for song in songs)
+            kept = bridge.summaries.kept
+            items = (statistics.normalise(song.summaries.float())[:, kept] for song in songs)
             components = principal_components(items, bridge.config.components)
         bridge.summaries.fit(statistics, components)
         if bridge.config.method == "prefix":

@@ -75,7 +75,8 @@ def test_impossible_requests_are_refused(
 
 def test_a_saved_bridge_plans_the_same(tmp_path: Path) -> None:
     process = BridgeProcess(noise=0.25, endpoint_noise=0.5, schedule="i2sb", prediction="v")
-    bridge = small_bridge(stirred=True, process=process, endpoint="variational", components=5, museformer="abc")
+    settings = {"endpoint": "variational", "components": 5, "museformer": "abc", "plan_layers": (1,)}
+    bridge = small_bridge(stirred=True, process=process, **settings)
     bridge.save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     again = Bridge.from_pretrained(tmp_path)
@@ -112,6 +113,9 @@ def test_what_is_no_bridge_is_refused(tmp_path: Path) -> None:
         ({"kind": "bridge", "dim": DIM + 1}, "size mismatch"),
         ({"kind": "bridge", "colour": 1}, "colour"),
         ({"kind": "bridge", "endpoint": "x"}, "regressed, variational, learned"),
+        ({"kind": "bridge", "plan_layers": [2]}, r"layers 0 to 1, in order and each once; received \(2,\)"),
+        ({"kind": "bridge", "plan_layers": [1, 0]}, r"received \(1, 0\)"),
+        ({"kind": "bridge", "plan_layers": []}, r"received \(\)"),
     ):
         path.write_text(json.dumps(config | changed))
         with pytest.raises(InputError, match=complaint):

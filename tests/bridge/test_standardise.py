@@ -57,6 +57,24 @@ def test_components_keep_what_they_span_and_their_proportions(songs: list[torch.
     torch.testing.assert_close(difference, fitted.normalise(kept).diff(dim=0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("components", [0, 10])
+def test_layers_that_are_not_kept_come_back_as_their_mean(songs: list[torch.Tensor], components: int) -> None:
+    standardiser = SummaryStandardiser(LAYERS, DIM, components, (0, 2))
+    fitted = statistics(songs)
+    chosen = (fitted.normalise(song)[:, [0, 2]] for song in songs)
+    standardiser.fit(fitted, principal_components(chosen, components) if components else None)
+    every = torch.cat(songs)
+    channels = standardiser.normalise(every)
+    assert channels.shape == (125, 10)
+    assert torch.equal(standardiser.normalise(every * torch.tensor([1, 5, 1])[:, None]), channels)
+    back = standardiser.denormalise(channels)
+    torch.testing.assert_close(back[:, [0, 2]], every[:, [0, 2]], rtol=1e-4, atol=1e-4)
+    assert torch.equal(back[:, 1], fitted.mean.float()[1].expand(125, DIM))
+    difference = standardiser.spread(channels.diff(dim=0))
+    torch.testing.assert_close(difference[:, [0, 2]], fitted.normalise(every)[:, [0, 2]].diff(dim=0))
+    assert not difference[:, 1].any()
+
+
 def test_other_shapes_are_refused(songs: list[torch.Tensor]) -> None:
     with pytest.raises(InputError, match=r"\(3, 6\) with 0 components; received statistics of \(3, 5\) with 0"):
         SummaryStandardiser(LAYERS, DIM + 1, 0).fit(statistics(songs))
@@ -64,6 +82,11 @@ def test_other_shapes_are_refused(songs: list[torch.Tensor]) -> None:
         SummaryStandardiser(LAYERS, DIM, 2).fit(statistics(songs))
     with pytest.raises(InputError, match="to layers \\* dim = 15"):
         SummaryStandardiser(LAYERS, DIM, 16)
+    with pytest.raises(InputError, match="to layers \\* dim = 5"):
+        SummaryStandardiser(LAYERS, DIM, 6, (1,))
+    fitted = statistics(songs)
+    with pytest.raises(InputError, match=r"layers \[1\], \(layers, dim\) \(1, 5\); received components of \(3, 5\)"):
+        SummaryStandardiser(LAYERS, DIM, 2, (1,)).fit(fitted, principal_components(map(fitted.normalise, songs), 2))
 
 
 def test_texts_come_out_in_unit_variance() -> None:

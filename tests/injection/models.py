@@ -1,5 +1,7 @@
 """A debug MuseFormer and a bridge for it, for tests that need both and golden numbers of neither."""
 
+from dataclasses import replace
+
 import torch
 
 from fairseq_meloformer.bridge import Bridge, BridgeConfig
@@ -17,10 +19,10 @@ def museformer(**settings: object) -> MuseFormer:
     return MuseFormer(MuseFormerConfig(**{**sizes, "vocabulary_sha256": sha256, **settings})).eval()
 
 
-def bridge(layers: int = LAYERS) -> Bridge:
+def bridge(layers: int = LAYERS, **settings: object) -> Bridge:
     torch.manual_seed(0)
     config = BridgeConfig(layers, DIM, 12, network=SIZES["debug"], most_bars=8, encoder="dummy:12")
-    made = Bridge(config).eval()
+    made = Bridge(replace(config, **settings)).eval()  # type: ignore[arg-type]
     for parameter in made.parameters():  # a fresh bridge begins with zeros, and so does not hear the text
         torch.nn.init.normal_(parameter, std=0.3)
     return made

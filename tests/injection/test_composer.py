@@ -50,6 +50,17 @@ def test_text_and_plan_change_the_music_and_no_injection_does_not_hear_them(comp
     assert tokens("暴风雨", scope="plan", strength=0.0) != tokens("暴风雨", scope="plan")
 
 
+def test_a_plan_acts_in_the_layers_that_its_bridge_makes():
+    composer = Composer(museformer(), bridge(plan_layers=(1,)))
+    requests = [Request("rain", seed=1, bars=4)]
+    own, same, other = (
+        composer.compose(requests, Settings(scope="plan", nfe=2, bar_tokens=40, layers=layers))[0].tokens
+        for layers in (None, (1,), (0, 1))
+    )
+    assert own == same
+    assert own != other
+
+
 def test_the_bridge_decides_the_length_when_nothing_says_it(composer):
     piece = composer.compose([Request("rain", seed=5)], Settings(nfe=2, bar_tokens=30))[0]
     _, mask = composer.bridge.plan(["rain"], seed=[5], nfe=2)

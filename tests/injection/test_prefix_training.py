@@ -19,9 +19,9 @@ def songs(*lengths, bars=2):
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
-def prefix(scope="history"):
+def prefix(scope="history", plan_layers=None):
     torch.manual_seed(0)
-    config = dataclasses.replace(bridge().config, method="prefix", scope=scope)
+    config = dataclasses.replace(bridge().config, method="prefix", scope=scope, plan_layers=plan_layers)
     made = Bridge(config)
     with torch.no_grad():
         made.endpoint.write.bias.fill_(0.1)
@@ -39,21 +39,22 @@ def test_nats_are_those_of_each_song_alone_with_its_end():
             torch.testing.assert_close(both[row], -chances[torch.arange(len(wanted)), wanted].mean())
 
 
-def test_a_plan_is_injected_in_the_scope_of_the_prefix():
+def test_a_plan_is_injected_in_the_scope_and_layers_of_the_prefix():
     model, tokens = museformer(), songs(4, 7)
-    made = prefix()
+    made = prefix(plan_layers=(1,))
     batch = Batch(torch.zeros(2, 2, 2, 32), torch.tensor([2, 2]), made.encoder.encode(["a", "b"]), [0, 1])
     with torch.no_grad():
         part = prefix_training.loss(made, model, batch, tokens, Weights()).parts["tokens"]
         text = made.told(batch.text, None)
         mask = torch.ones(2, 2, dtype=torch.bool)
         plan = made.summaries.denormalise(made.ends(text, mask)[0])
-        sums = {
-            scope: prefix_training.cross_entropy(model, tokens, plan, mask, scope).sum()
-            for scope in ("history", "plan")
-        }
-    torch.testing.assert_close(part, sums["history"])
-    assert not torch.isclose(sums["history"], sums["plan"])
+        own, elsewhere, everywhere = (
+            prefix_training.cross_entropy(model, tokens, plan, mask, scope, layers).sum()
+            for scope, layers in (("history", (1,)), ("plan", (1,)), ("history", None))
+        )
+    torch.testing.assert_close(part, own)
+    assert not torch.isclose(own, elsewhere)
+    assert not torch.isclose(own, everywhere)
 
 
 def test_the_gradient_reaches_the_prefix_and_not_the_museformer():

@@ -113,6 +113,19 @@ def test_a_checkpoint_is_a_bridge_for_the_core(trained):
     assert not torch.equal(state[f"bridge.{name}"], state[f"ema.average.{name}"])
 
 
+def test_a_bridge_can_make_some_layers_only(store, tmp_path):
+    output = train(store, tmp_path, "--plan-layers", "1", "--max-update", 3)
+    bridge = checkpoints.load(tmp_path / "checkpoint_last.pt")
+    assert bridge.config.plan_layers == (1,)
+    assert bridge.summaries.basis.shape == (COMPONENTS, 1, DIM)
+    plan, _ = bridge.plan(["storm", "calm"], 3)
+    assert plan.shape == (2, 3, LAYERS, DIM)
+    assert torch.equal(plan[:, :, 0], bridge.summaries.mean[0].expand(2, 3, DIM))
+    valid = [line for line in output.splitlines() if "valid on 'valid' subset" in line][-1]
+    named = dict(re.findall(r"(\w+) ([\d.]+)(?: \||$)", valid))
+    assert float(named["layer_0"]) == 0 < float(named["layer_1"])
+
+
 def test_no_option_bears_a_name_of_fairseqs_own():
     """Of two options of one name fairseq silently keeps the first, default and all."""
     parser = options.get_training_parser("summary_bridge")
