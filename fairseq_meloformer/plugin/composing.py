@@ -40,7 +40,7 @@ class ComposingConfig(FairseqDataclass):
     bars: Optional[int] = option(None, "length in bars; what the text suggests if not given")
     transpose: int = option(0, "semitones by which pieces are moved")
     inject_scope: Optional[str] = option(None, f"where the plan acts: {', '.join(SCOPES)} (default: the model's best)")
-    inject_layers: Optional[str] = option(None, "layers it acts in, 0,1,...; all if not given")
+    inject_layers: Optional[str] = option(None, "layers it acts in, 0,1,...; the bridge's if not given")
     inject_strength: float = option(_DEFAULT.strength, "1 replaces the model's own summaries, 0 leaves them")
     guidance_scale: float = option(_DEFAULT.guidance_scale, "of the bridge: weight of the text against no text")
     logit_guidance: float = option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
