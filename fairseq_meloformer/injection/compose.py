@@ -90,7 +90,7 @@ def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no pub
     """Flags of the plan and its injection, which `fairseq-generate` has too."""
     settings = Settings()
     group.add_argument("--inject-scope", choices=SCOPES, help="where the plan acts (default: the model's best)")
-    group.add_argument("--inject-layers", type=numbers, metavar="0,1,...", help="in which layers (default: the bridge's)")
+    group.add_argument("--inject-layers", type=numbers, metavar="0,1,...", help="its layers (default: the bridge's)")
     for flag, default, meaning in (
         ("--inject-strength", settings.strength, "1 replaces the model's own summaries, 0 leaves them"),
         ("--guidance-scale", settings.guidance_scale, "of the bridge: weight of the text against no text"),
