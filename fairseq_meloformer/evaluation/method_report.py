@@ -33,7 +33,7 @@ def results(references: Row, rows: Sequence[Row]) -> Row:
         "references": {name: references[name] for name in ("oracle", "none")},
         "methods": {method: found[-1] for method, found in curves.items()},
         "curves": curves,
-        "speed": _speed(curves),
+        "speed": _speed(curves, references["none"]),
         "cost": {method: _growth(found[-1]["costs"]) for method, found in curves.items()},
     }
 
@@ -60,8 +60,12 @@ def _value(row: Row, measure: str) -> Any:  # noqa: ANN401  a number or None
     return found["value"] if isinstance(found, dict) else found
 
 
-def _speed(curves: dict[str, list[Row]]) -> dict[str, Row]:
-    """For each measure, seconds in which the bridge and the prefix come to the best level that both have."""
+def _speed(curves: dict[str, list[Row]], none: Row) -> dict[str, Row]:
+    """For each measure, seconds in which the bridge and the prefix come to the best level that both have.
+
+    That level is at least what music without a plan has, of control the upper end of its interval: how soon a method is
+    no better says nothing. A method that never comes there has None for its seconds.
+    """
     if not {"bridge", "prefix"} <= curves.keys():
         return {}
     found = {}
@@ -70,10 +74,12 @@ def _speed(curves: dict[str, list[Row]]) -> dict[str, Row]:
         both = [[_value(row, measure) for row in curves[name]] for name in ("bridge", "prefix")]
         if any(value is None for values in both for value in values):
             continue
-        level = sign * min(max(sign * value for value in values) for values in both)
+        nothing = none[measure]["high"] if measure == "heard" else none[measure]
+        level = sign * max(sign * nothing, min(max(sign * value for value in values) for values in both))
         times = {name: seconds_to(curves[name], measure, level) for name in ("bridge", "prefix")}
         best = {name: sign * max(sign * value for value in values) for name, values in zip(times, both, strict=True)}
-        found[measure] = {"level": level, "seconds": times, "best": best}
+        spent = {name: curves[name][-1]["seconds"] for name in times}
+        found[measure] = {"level": level, "seconds": times, "spent": spent, "best": best}
     return found
 
 
@@ -136,16 +142,11 @@ def _verdicts(found: Row) -> list[str]:
     lines = []
     for measure, words in (("heard", "control of pieces"), ("nats", "nats a token")):
         if one := found["speed"].get(measure):
-            fast, slow = one["seconds"]["bridge"], one["seconds"]["prefix"]
-            ratio = slow / fast
-            none = found["references"]["none"][measure]
-            nothing = one["level"] >= none if measure == "nats" else one["level"] <= none["high"]
-            # How soon two methods are no better than no plan says nothing.
-            verdict = "cannot be told" if nothing else "holds" if ratio >= _CLAIM else "does not hold"
             lines.append(
-                f"* Ten times faster than a soft prompt, by {words}: {verdict} here. The best level that both came to, "
-                f"{one['level']:.3f}, took the bridge {fast:.0f} s and the prefix {slow:.0f} s ({ratio:.1f} times); "
-                f"their best within the time were {one['best']['bridge']:.3f} and {one['best']['prefix']:.3f}."
+                f"* Ten times faster than a soft prompt, by {words}: {_faster(one)} here. To {one['level']:.3f}, the "
+                f"best level that both came to or else that of no plan, the bridge came {_time(one, 'bridge')} and the "
+                f"prefix {_time(one, 'prefix')}; their best within the time were {one['best']['bridge']:.3f} and "
+                f"{one['best']['prefix']:.3f}."
             )
     growths = {method: found["cost"][method] for method in ("bridge", "prefix") if method in found["cost"]}
     lines += [
@@ -160,6 +161,21 @@ def _verdicts(found: Row) -> list[str]:
             "What the bridge saves there it pays once beforehand, in extraction: one forward pass over all tokens."
         )
     return lines
+
+
+def _faster(one: Row) -> str:
+    """Whether the bridge came to a level so many times sooner than the prefix as is claimed."""
+    bridge, prefix = one["seconds"]["bridge"], one["seconds"]["prefix"]
+    if bridge is None:
+        return "cannot be told" if prefix is None else "does not hold"
+    if (one["spent"]["prefix"] if prefix is None else prefix) >= _CLAIM * bridge:
+        return "holds"
+    return "cannot be told" if prefix is None else "does not hold"
+
+
+def _time(one: Row, method: str) -> str:
+    seconds = one["seconds"][method]
+    return f"not in {one['spent'][method]:.0f} s" if seconds is None else f"in {seconds:.0f} s"
 
 
 def draw(found: Row, path: Path) -> None:

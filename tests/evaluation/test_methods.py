@@ -1,6 +1,7 @@
 """Methods trained by the real task for a few steps, then compared by the real command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -117,6 +118,33 @@ def test_distance_is_the_mean_over_pairs():
 
 def curve(measure, *points):
     return [{"seconds": seconds, measure: value} for seconds, value in points]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "verdict"),
+    [
+        ([(100, 0.1), (399, 0.15)], "cannot be told here. To 0.200, .* came in 40 s and the prefix not in 399 s"),
+        ([(100, 0.1), (400, 0.15)], "holds here. To 0.200, .* came in 40 s and the prefix not in 400 s"),
+        ([(100, 0.1), (400, 0.3)], "does not hold here. To 0.300, .* came in 60 s and the prefix in 400 s"),
+        ([(100, 0.1), (900, 0.3)], "holds here. To 0.300, .* came in 60 s and the prefix in 900 s"),
+    ],
+)
+def test_a_verdict_on_speed_needs_a_level_beyond_that_of_no_plan(prefix, verdict, tmp_path):
+    heard = {"bridge": [(20, 0.1), (60, 0.3), (80, 0.4)], "prefix": prefix}
+    intervals = {"low": 0.0, "high": 0.2}
+    rows = [
+        {"method": method, "seconds": seconds, "heard": intervals | {"value": value}, "costs": costs(), "updates": 1}
+        for method, points in heard.items()
+        for seconds, value in points
+    ]
+    references = {name: {"heard": intervals | {"value": 0.1}} for name in ("none", "oracle")}
+    found = method_report.results(references, rows) | {"settings": {"songs": 3, "bars": 2}}
+    method_report.write_markdown(found, tmp_path / "report.md")
+    assert re.search(f"by control of pieces: {verdict}", (tmp_path / "report.md").read_text())
+
+
+def costs():
+    return [{"bars": bars, "bar_tokens": tokens, "seconds": bars * tokens} for bars, tokens in methods.COSTS]
 
 
 def test_seconds_to_a_level():
