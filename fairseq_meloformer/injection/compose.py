@@ -126,8 +126,8 @@ def full_system(composer: Composer, args: argparse.Namespace) -> FullSystem:
     return FullSystem(composer, Probe.from_pretrained(args.probe), levels_of(args.model), means)
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Comma-separated whole numbers.
+def numbers(text: str, flag: str = "--inject-layers") -> tuple[int, ...]:
+    """Comma-separated whole numbers, given to a flag.
 
     Raises:
         InputError: anything else.
@@ -135,7 +135,7 @@ def numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"layers must be whole numbers such as 0,1,3, received {text!r}") from error
+        raise InputError(f"{flag} must be whole numbers such as 0,1,3, received {text!r}") from error
 
 
 def run(args: argparse.Namespace) -> int:

@@ -85,7 +85,7 @@ class SummaryBridgeModel(BaseFairseqModel):
             method=cast("Method", cfg.method),
             bank=cfg.bank if cfg.method == "retrieval" else 0,
             scope=cast("Optional[Scope]", cfg.plan_scope),
-            plan_layers=None if cfg.plan_layers is None else numbers(cfg.plan_layers),
+            plan_layers=None if cfg.plan_layers is None else numbers(cfg.plan_layers, "--plan-layers"),
             attributes=cfg.attributes,
         )
         bridge = Bridge(config)

@@ -126,6 +126,12 @@ def test_a_bridge_can_make_some_layers_only(store, tmp_path):
     assert float(named["layer_0"]) == 0 < float(named["layer_1"])
 
 
+def test_layers_that_are_no_numbers_are_refused_by_the_name_of_their_option(store, tmp_path):
+    assert "--plan-layers must be whole numbers such as 0,1,3, received 'top'" in command(
+        "train", store, *LOG, *RECIPE, *SIZES, *OPTIMISER, "--save-dir", tmp_path, "--plan-layers", "top", fails=True
+    )
+
+
 def test_no_option_bears_a_name_of_fairseqs_own():
     """Of two options of one name fairseq silently keeps the first, default and all."""
     parser = options.get_training_parser("summary_bridge")
