@@ -13,12 +13,13 @@ import torch
 
 from benchmarks.material import embedded, reading_speed, reads, size, song
 from benchmarks.measure import Figure, Options, Row, alternately, seconds
+from fairseq_meloformer import midi
 from fairseq_meloformer.bridge import Bridge
-from fairseq_meloformer.injection.composer import Composer, Piece, Settings
+from fairseq_meloformer.composing.composer import Composer, Piece, Settings
 from fairseq_meloformer.museformer.uncached import UncachedDecoding
-from fairseq_meloformer.music import midi, remi
 from fairseq_meloformer.pretrained import BRIDGE
-from fairseq_meloformer.prompts import Request
+from fairseq_meloformer.tokens import remi
+from fairseq_meloformer.words.prompts import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

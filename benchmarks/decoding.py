@@ -18,9 +18,9 @@ from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.precision import PRECISIONS, convert
 from fairseq_meloformer.museformer.sampling import Sampling, generate
 from fairseq_meloformer.museformer.uncached import UncachedDecoding
-from fairseq_meloformer.music import vocabulary
-from fairseq_meloformer.music.grammar import Grammar, Limits
-from fairseq_meloformer.music.vocabulary import BAR_END
+from fairseq_meloformer.tokens import vocabulary
+from fairseq_meloformer.tokens.grammar import Grammar, Limits
+from fairseq_meloformer.tokens.vocabulary import BAR_END
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.measure import seconds
+from fairseq_meloformer import midi
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import MuseFormer, MuseFormerConfig
-from fairseq_meloformer.music import midi, remi, vocabulary
-from fairseq_meloformer.music.vocabulary import BAR_END, BOS
 from fairseq_meloformer.pretrained import MUSEFORMER
+from fairseq_meloformer.tokens import remi, vocabulary
+from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

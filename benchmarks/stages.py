@@ -11,17 +11,18 @@ import torch
 
 from benchmarks.material import SkippedError, embedded, midi_folder, size, song, tokens_of
 from benchmarks.measure import Figure, Options, Row, alternately, seconds
-from fairseq_meloformer.bridge import Bridge, encoders
+from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.baselines.objective import loss
-from fairseq_meloformer.bridge.embeddings import EmbeddingCache, TextStates
 from fairseq_meloformer.bridge.objective import Batch, Weights
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.encoders import registry
+from fairseq_meloformer.encoders.embeddings import EmbeddingCache, TextStates
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import Composer
-from fairseq_meloformer.music import vocabulary
 from fairseq_meloformer.pretrained import BRIDGE
 from fairseq_meloformer.summaries.extraction import extract, fingerprint
 from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore
 from fairseq_meloformer.summaries.writer import StoreWriter
+from fairseq_meloformer.tokens import vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -125,7 +126,7 @@ def loader(options: Options) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         songs = [song(length, seed)[None] for seed in range(number // 4)]
         fill(Path(scratch), model, songs, copies=4 * steps)
-        encoder = EmbeddingCache(encoders.load(bridge.config.encoder), Path(scratch) / "texts")
+        encoder = EmbeddingCache(registry.load(bridge.config.encoder), Path(scratch) / "texts")
         dataset = BridgeDataset(SummaryStore(Path(scratch)).subset("train"), encoder, seed=0, vary=True)
         encoder.fill(dataset.texts())
         # As fairseq-train has it: one worker, ten batches ahead.

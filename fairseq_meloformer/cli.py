@@ -25,13 +25,13 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "compose": Command("injection.compose", "write music to a description in Chinese or English"),
-    "prepare": Command("music.prepare", "turn a folder of MIDI files into training data"),
-    "card": Command("music.data_card", "describe prepared data: counts, histograms, shares"),
-    "caption": Command("music.sources.command", "describe MIDI files, or import descriptions from elsewhere"),
-    "understand": Command("bridge.understand", "show what a description is taken to ask for"),
+    "compose": Command("composing.command", "write music to a description in Chinese or English"),
+    "prepare": Command("corpus.prepare", "turn a folder of MIDI files into training data"),
+    "card": Command("corpus.data_card", "describe prepared data: counts, histograms, shares"),
+    "caption": Command("corpus.sources.command", "describe MIDI files, or import descriptions from elsewhere"),
+    "understand": Command("words.understand", "show what a description is taken to ask for"),
     "evaluate": Command("evaluation.command", "report how well pieces do what their prompts ask for"),
-    "inspect": Command("inspection.command", "look into summaries, and what injecting them does"),
+    "inspect": Command("evaluation.inspection.command", "look into summaries, and what injecting them does"),
     "convert": Command("convert", "turn a fairseq checkpoint into safetensors"),
 }
 

@@ -11,7 +11,7 @@ from fairseq_meloformer.bridge.checkpoints import load as load_bridge
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.config import SCOPES, Scope
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import Vocabulary
+from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,5 +8,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 [ $# -ge 2 ] || fail "usage: bash scripts/train_probe.sh OUT CACHE [options of the training]"
 prepare_environment compose
-"$MELOFORMER_VENV/bin/python" -m fairseq_meloformer.bridge.probe_training "$1" --cache "$2" "${@:3}"
+"$MELOFORMER_VENV/bin/python" -m fairseq_meloformer.words.probe_training "$1" --cache "$2" "${@:3}"
 say "ready: $1"

@@ -1,5 +1,7 @@
 """What several test rooms share."""
 
+import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import settings
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+_FURTHER = [f"pop909/{number:03d}.mid" for number in (1, 14, 26, 128, 759)]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -18,3 +22,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference material in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def real_music(shared, tmp_path_factory):
+    """Folder with the songs of the golden token file and a few of POP909, named as in the metadata."""
+    golden = (shared / "museformer" / "golden" / "midiprocessor_tokens.jsonl").read_text().splitlines()
+    wanted = {*_FURTHER, *(json.loads(line)["path"] for line in golden)}
+    folder = tmp_path_factory.mktemp("music")
+    with tarfile.open(shared / "data" / "midi.tar.gz") as archive:
+        for member in archive:
+            if member.name.removeprefix("./") in wanted:
+                archive.extract(member, folder, filter="data")
+    return folder

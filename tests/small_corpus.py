@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from injection.models import museformer
 
-from fairseq_meloformer.music.attributes import measure
-from fairseq_meloformer.music.vocabulary import BOS, published
+from fairseq_meloformer.measures.attributes import measure
 from fairseq_meloformer.summaries.extraction import fingerprint, finish
 from fairseq_meloformer.summaries.store import StoreHeader
 from fairseq_meloformer.summaries.writer import StoreWriter
+from fairseq_meloformer.tokens.vocabulary import BOS, published
 
 SONGS = {"train": 12, "valid": 6}
 

@@ -14,7 +14,7 @@ from fairseq_meloformer.bridge.ema import Ema
 from fairseq_meloformer.museformer import MuseFormer, MuseFormerConfig
 from fairseq_meloformer.museformer.arguments import arguments_from_config
 from fairseq_meloformer.museformer.checkpoints import load, model_hash
-from fairseq_meloformer.music.vocabulary import Vocabulary, published
+from fairseq_meloformer.tokens.vocabulary import Vocabulary, published
 
 SONG = [[2, 500, 6, 70, 80, 340, 470, 5, 500, 5]]
 

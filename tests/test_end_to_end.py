@@ -11,12 +11,12 @@ import pytest
 from fairseq_commands import ROOT, command
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
-from fairseq_meloformer import cli
+from fairseq_meloformer import cli, midi
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.museformer.checkpoints import model_hash
-from fairseq_meloformer.music import midi, remi
 from fairseq_meloformer.summaries.store import SummaryStore
+from fairseq_meloformer.tokens import remi
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("fairseq") is None, reason="the commands need fairseq")
 

@@ -8,12 +8,12 @@ from safetensors import safe_open
 
 from fairseq_meloformer import cli
 from fairseq_meloformer.bridge import Bridge
-from fairseq_meloformer.injection.composer import Composer
-from fairseq_meloformer.injection.full_system import LEVELS
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.full_system import LEVELS
 from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.museformer.checkpoints import model_hash
-from fairseq_meloformer.music.vocabulary import published
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
+from fairseq_meloformer.tokens.vocabulary import published
 
 SHIPPED = "d3878fb6c08795a43a3cfb8b67cb4fb91e4622ba449d04584d562c28012073e5"
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from fairseq_meloformer.bridge.embeddings import TextStates
-from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.encoders.embeddings import TextStates
+from fairseq_meloformer.measures.attributes import AXES
 
 
 class Asked(nn.Module):

@@ -13,22 +13,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from fairseq_meloformer.bridge import encoders, sampler
+from fairseq_meloformer.bridge import sampler
 from fairseq_meloformer.bridge.asked import Asked
-from fairseq_meloformer.bridge.bars import stated
-from fairseq_meloformer.bridge.baselines import sampling
+from fairseq_meloformer.bridge.baselines import vae
 from fairseq_meloformer.bridge.baselines.methods import DENOISING, WITH_END, Method
 from fairseq_meloformer.bridge.baselines.retrieval import Retrieval
-from fairseq_meloformer.bridge.baselines.vae import Latents
-from fairseq_meloformer.bridge.directions import SILENCE
-from fairseq_meloformer.bridge.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.bridge.network import BarsHead, Denoiser, Endpoint, NetworkConfig
-from fairseq_meloformer.bridge.probe import Probe, amounts
 from fairseq_meloformer.bridge.process import BridgeProcess
 from fairseq_meloformer.bridge.standardise import SummaryStandardiser, TextStandardiser
+from fairseq_meloformer.encoders import registry
+from fairseq_meloformer.encoders.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.museformer.config import SCOPES, Scope
+from fairseq_meloformer.words.bars import stated
+from fairseq_meloformer.words.directions import SILENCE
+from fairseq_meloformer.words.probe import Probe, amounts
 
 EndpointKind = Literal["regressed", "variational", "learned", "none"]
 
@@ -127,7 +127,7 @@ class Bridge(nn.Module):
             variational = config.endpoint == "variational"
             self.endpoint = Endpoint(config.network, channels, config.text_dim, variational=variational)
         if config.method == "vae":
-            self.latents = Latents(channels, config.network.width)
+            self.latents = vae.Latents(channels, config.network.width)
         if config.method == "retrieval":
             self.retrieval = Retrieval(channels, config.text_dim, config.network.width, config.bank)
         self.bars_head = BarsHead(config.text_dim, config.network.width, config.most_bars)
@@ -138,7 +138,7 @@ class Bridge(nn.Module):
     @cached_property
     def encoder(self) -> TextEncoder:
         """The frozen text encoder, on the bridge's device."""
-        return self._checked(encoders.load(self.config.encoder, self.device))
+        return self._checked(registry.load(self.config.encoder, self.device))
 
     @cached_property
     def reader(self) -> Probe:
@@ -196,14 +196,48 @@ class Bridge(nn.Module):
             )
         text = self.read(texts)
         counts = self.count_bars(texts, text, wanted, seeds)
-        if self.config.method in DENOISING:
-            channels, mask = sampler.sample(
-                self, text, counts, seeds, guidance_scale=guidance_scale, nfe=nfe, method=method
-            )
-        else:
-            channels, mask = sampling.sample(self, text, counts, seeds, guidance_scale)
+        channels, mask = self.sample(text, counts, seeds, guidance_scale=guidance_scale, nfe=nfe, method=method)
         with torch.no_grad():
             return self.summaries.denormalise(channels) * mask[..., None, None], mask
+
+    @torch.no_grad()
+    def sample(
+        self,
+        text: TextStates,
+        bars: Sequence[int],
+        seeds: Sequence[int],
+        *,
+        guidance_scale: float,
+        nfe: int,
+        method: sampler.Method,
+    ) -> tuple[Tensor, Tensor]:
+        """Standardised plans (batch, bars, channels), zero in padding, and the mask (batch, bars).
+
+        Methods that do not denoise need one evaluation. Of them only retrieval heeds ``guidance_scale``, and only it
+        and the autoencoder heed the seeds: of the others, a text has one plan.
+        """
+        mask = torch.arange(max(bars), device=self.device) < torch.tensor(bars, device=self.device)[:, None]
+        if self.config.method == "retrieval":
+            return self.retrieval.find(text.pooled, bars, seeds, guidance_scale), mask
+        if self.config.method == "vae":
+            drawn = sampler.Noise(bars, seeds, vae.PIECE + vae.BAR, self.device).draw()
+            latents = vae.together(drawn[:, 0, : vae.PIECE], drawn[..., vae.PIECE :])
+            return self.latents.decode(self.denoiser, latents, text, mask) * mask[..., None], mask
+        ends = self.ends(text, mask)
+        if self.config.method not in DENOISING:
+            return ends[0] * mask[..., None], mask
+        noise = sampler.Noise(bars, seeds, self.summaries.channels, self.device)
+        return sampler.sample(
+            self.denoiser,
+            self.config.process,
+            ends,
+            text,
+            mask,
+            noise,
+            guidance_scale=guidance_scale,
+            nfe=nfe,
+            method=method,
+        ), mask
 
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> TextStates:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from fairseq_meloformer.bridge.embeddings import TextStates
+from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
 
 _FREQUENCIES = 64

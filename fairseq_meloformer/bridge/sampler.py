@@ -2,16 +2,14 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fairseq_meloformer.bridge.embeddings import TextStates
+from fairseq_meloformer.bridge.process import BridgeProcess
+from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
-
-if TYPE_CHECKING:
-    from fairseq_meloformer.bridge.model import Bridge
 
 Method = Literal["deterministic", "posterior"]
 
@@ -21,42 +19,43 @@ _RESCALE = 0.7
 
 @torch.no_grad()
 def sample(
-    bridge: "Bridge",
+    denoiser: nn.Module,
+    process: BridgeProcess,
+    ends: tuple[Tensor, Tensor],
     text: TextStates,
-    bars: Sequence[int],
-    seeds: Sequence[int],
+    mask: Tensor,
+    noise: "Noise",
     *,
     guidance_scale: float,
     nfe: int,
     method: Method,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Standardised plans.
 
     Args:
-        bridge: networks and process.
+        denoiser: called as `network.Denoiser`.
+        process: that the denoiser was trained with.
+        ends: mean and standard deviation of z_text, (batch, bars, channels) each.
         text: standardised token states of the batch.
-        bars: number of bars of each item.
-        seeds: seed of each item; its noise is its own, whatever the batch.
+        mask: (batch, bars), True at bars.
+        noise: of each item, its own whatever the batch.
         guidance_scale: see ``Bridge.plan``.
         nfe: evaluations of the denoiser (guidance evaluates both halves at once).
         method: "deterministic" (DBIM, second order) or "posterior" (ancestral).
 
     Returns:
-        z_music (batch, bars, channels), zero in padding, and the mask (batch, bars).
+        z_music (batch, bars, channels), zero in padding.
     """
     if method not in get_args(Method):
         raise InputError(f"method must be one of {', '.join(get_args(Method))}; received {method!r}")
-    process, device = bridge.config.process, bridge.device
-    noise = Noise(bars, seeds, bridge.summaries.channels, device)
-    mask = torch.arange(max(bars), device=device) < torch.tensor(bars, device=device)[:, None]
-    mean, std = bridge.ends(text, mask)
+    mean, std = ends
     z_text = mean + std * noise.draw()
     times = process.times(nfe)
     # The first time is so near the text end that z_music's share in it is left out.
     z = (1 - process.alpha(times[0])) * z_text + process.beta(times[0]).sqrt() * noise.draw()
     earlier: tuple[Tensor, Tensor] | None = None
     for t, s in itertools.pairwise(times):
-        music = _estimate(bridge, z, t, z_text, text, mask, guidance_scale)
+        music = _estimate(denoiser, process, z, t, z_text, text, mask, guidance_scale)
         if method == "posterior":
             middle, spread = process.posterior(z, music, t, s)
             z = middle + spread * noise.draw()
@@ -66,11 +65,18 @@ def sample(
             before, previous = earlier
             sharper = music + process.lookahead(before, t, s) * (music - previous)
         z, earlier = process.implicit(z, sharper, z_text, t, s), (t, music)
-    return z * mask[..., None], mask
+    return z * mask[..., None]
 
 
 def _estimate(
-    bridge: "Bridge", z: Tensor, t: Tensor, z_text: Tensor, text: TextStates, mask: Tensor, guidance_scale: float
+    denoiser: nn.Module,
+    process: BridgeProcess,
+    z: Tensor,
+    t: Tensor,
+    z_text: Tensor,
+    text: TextStates,
+    mask: Tensor,
+    guidance_scale: float,
 ) -> Tensor:
     """Estimate of z_music at time t, under classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
 
@@ -78,16 +84,16 @@ def _estimate(
     network is told differs. A null half with an end of its own would be at home at other values of z_t, and the
     difference of the two would point from one end to the other and not from all music to this text's music.
     """
-    process, batch = bridge.config.process, len(z)
+    batch = len(z)
     u = process.observation(z, z_text, t)
     if guidance_scale in (0, 1):
         heard = torch.full((batch,), guidance_scale == 1, device=z.device)
-        return process.music(bridge.denoiser(u, t.to(u).expand(batch), z_text, text, mask, heard), u, t)
+        return process.music(denoiser(u, t.to(u).expand(batch), z_text, text, mask, heard), u, t)
     heard = torch.arange(2 * batch, device=z.device) < batch
     twice = TextStates(*(torch.cat([tensor, tensor]) for tensor in text))
     both = (torch.cat([tensor, tensor]) for tensor in (u, z_text, mask))
     u_twice, z_text_twice, mask_twice = both
-    output = bridge.denoiser(u_twice, t.to(u).expand(2 * batch), z_text_twice, twice, mask_twice, heard)
+    output = denoiser(u_twice, t.to(u).expand(2 * batch), z_text_twice, twice, mask_twice, heard)
     conditional, null = process.music(output, u_twice, t).chunk(2)
     return _rescale(null + guidance_scale * (conditional - null), conditional, mask)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fairseq_meloformer.bridge.embeddings import TextStates
+from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.summaries.statistics import PrincipalComponents, Statistics
 

@@ -2,7 +2,9 @@
 
 import argparse
 
-from fairseq_meloformer.evaluation import control, methods, quality
+from fairseq_meloformer.evaluation.control import command as control
+from fairseq_meloformer.evaluation.methods import command as methods
+from fairseq_meloformer.evaluation.quality import command as quality
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

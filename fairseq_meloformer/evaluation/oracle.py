@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
+from fairseq_meloformer import midi
+from fairseq_meloformer.composing.composer import plan_of
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import plan_of
-from fairseq_meloformer.music import midi
-from fairseq_meloformer.music.attributes import AXES, Attributes, measure
-from fairseq_meloformer.music.levels import Levels
-from fairseq_meloformer.music.six_tracks import in_six_tracks
+from fairseq_meloformer.measures.attributes import AXES, Attributes, measure
+from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.midi.six_tracks import in_six_tracks
 from fairseq_meloformer.summaries.store import SummaryStore
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_meloformer.injection.plan_training import spread
-from fairseq_meloformer.music.attributes import AXES, by_bar
-from fairseq_meloformer.music.levels import Levels
+from fairseq_meloformer.measures.attributes import AXES, by_bar
+from fairseq_meloformer.measures.levels import Levels
 
 _SPAN: Final = 4  # bars: the leaps or the mode of one bar alone are chance
 

@@ -15,7 +15,7 @@ from fairseq_meloformer.bridge.objective import Batch, Loss, Weights, bars_error
 from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import BOS, END, PAD
+from fairseq_meloformer.tokens.vocabulary import BOS, END, PAD
 
 
 def loss(bridge: Bridge, museformer: MuseFormer, batch: Batch, songs: Tensor, weights: Weights) -> Loss:

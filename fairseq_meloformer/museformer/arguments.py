@@ -14,7 +14,7 @@ from typing import Any
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.pattern import PUBLISHED_FAR, PUBLISHED_NEAR, BarPattern, Span
-from fairseq_meloformer.music.vocabulary import Vocabulary, general, published
+from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
 
 ARCH = "museformer_lm_v2s1"
 TASK = "museformer_language_modeling"

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fairseq_meloformer.music.codes import DRUM_PITCHES
-from fairseq_meloformer.music.vocabulary import BAR_END, PAD
+from fairseq_meloformer.tokens.codes import DRUM_PITCHES
+from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
 
 if TYPE_CHECKING:
-    from fairseq_meloformer.music.vocabulary import Vocabulary
+    from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 _OCTAVE: Final = 12
 _NONE: Final = -1

@@ -21,10 +21,10 @@ from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.museformer.layers import Layer, LayerOutput, activate
 from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, beat_ids, latest_beats, lay_out
 from fairseq_meloformer.museformer.model import MuseFormer, sinusoid
+from fairseq_meloformer.museformer.paged import Windows
 from fairseq_meloformer.museformer.pattern import BarPattern
 from fairseq_meloformer.museformer.precision import Int8Linear
-from fairseq_meloformer.museformer.windows import Windows
-from fairseq_meloformer.music.vocabulary import BAR_END
+from fairseq_meloformer.tokens.vocabulary import BAR_END
 
 _FEW = 8
 """Songs up to which a step is mostly the reading of weights."""

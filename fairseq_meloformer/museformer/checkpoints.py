@@ -25,7 +25,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.museformer.arguments import config_from_arguments, vocabulary_of
 from fairseq_meloformer.museformer.config import MuseFormerConfig
-from fairseq_meloformer.music.vocabulary import Vocabulary
+from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
 EMBEDDING = "embed_regular_tokens.weight"

@@ -14,7 +14,7 @@ from torch import Tensor
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.pattern import BarPattern
-from fairseq_meloformer.music.vocabulary import BAR_END, BOS, PAD
+from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.layers import Layer, LayerOutput
 from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, lay_out
-from fairseq_meloformer.music.vocabulary import PAD
+from fairseq_meloformer.tokens.vocabulary import PAD
 
 
 class MuseFormer(nn.Module):

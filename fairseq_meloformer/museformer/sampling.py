@@ -13,10 +13,10 @@ from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import BOS, END, PAD
+from fairseq_meloformer.tokens.vocabulary import BOS, END, PAD
 
 if TYPE_CHECKING:
-    from fairseq_meloformer.music.grammar import Grammar
+    from fairseq_meloformer.tokens.grammar import Grammar
 
 _DRAWS = 256  # random numbers that are made at a time
 

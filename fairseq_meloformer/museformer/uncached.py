@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import BOS, PAD
+from fairseq_meloformer.tokens.vocabulary import BOS, PAD
 
 
 class ForeignMuseFormer(nn.Module):

@@ -10,8 +10,8 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from fairseq_meloformer.bridge.baselines.objective import loss
-from fairseq_meloformer.bridge.embeddings import TextStates
 from fairseq_meloformer.bridge.objective import QUARTERS, Batch, Weights
+from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.injection import prefix_training
 from fairseq_meloformer.plugin.bridge_model import SummaryBridgeModel
 from fairseq_meloformer.plugin.options import option

@@ -10,12 +10,12 @@ import torch
 from fairseq.data import FairseqDataset
 from torch.nn.utils.rnn import pad_sequence
 
-from fairseq_meloformer.bridge.embeddings import TextEncoder
+from fairseq_meloformer.corpus.tokens import TokenFile
+from fairseq_meloformer.encoders.embeddings import TextEncoder
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.music.attributes import AXES
-from fairseq_meloformer.music.tokens import TokenFile
-from fairseq_meloformer.music.vocabulary import PAD
+from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.summaries.store import Subset
+from fairseq_meloformer.tokens.vocabulary import PAD
 
 
 class BridgeDataset(FairseqDataset):

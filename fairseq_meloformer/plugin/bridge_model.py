@@ -16,8 +16,8 @@ from fairseq_meloformer.bridge.ema import Ema
 from fairseq_meloformer.bridge.model import Bridge, BridgeConfig, EndpointKind
 from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
 from fairseq_meloformer.bridge.process import BridgeProcess, Prediction, Schedule
+from fairseq_meloformer.composing.command import numbers
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.compose import numbers
 from fairseq_meloformer.plugin.options import option
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import distributed, nn
 
-from fairseq_meloformer.bridge import encoders
-from fairseq_meloformer.bridge.embeddings import EmbeddingCache
 from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.composing.composer import vocabulary_of
+from fairseq_meloformer.corpus.tokens import TokenFile
+from fairseq_meloformer.encoders import registry
+from fairseq_meloformer.encoders.embeddings import EmbeddingCache
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import vocabulary_of
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.tokens import TokenFile
 from fairseq_meloformer.plugin.bridge_dataset import BridgeDataset
 from fairseq_meloformer.plugin.bridge_model import MODEL, SummaryBridgeModel
 from fairseq_meloformer.plugin.composing import ComposingConfig, ComposingPart
@@ -62,7 +62,7 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
     def encoder(self) -> EmbeddingCache:
         """The text encoder behind its cache."""
         cache = self.cfg.text_cache or Path(self.cfg.data) / "texts"
-        return EmbeddingCache(encoders.load(self.cfg.text_encoder), cache)
+        return EmbeddingCache(registry.load(self.cfg.text_encoder), cache)
 
     @cached_property
     def museformer(self) -> MuseFormer:

@@ -14,17 +14,17 @@ from fairseq.dataclass import FairseqDataclass
 from torch import Tensor, nn
 
 from fairseq_meloformer.bridge import checkpoints as bridges
+from fairseq_meloformer.composing.command import made_with, numbers
+from fairseq_meloformer.composing.composer import Composer, Settings
+from fairseq_meloformer.composing.pieces import Job, PieceFolder
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.compose import made_with, numbers
-from fairseq_meloformer.injection.composer import Composer, Settings
-from fairseq_meloformer.injection.pieces import Job, PieceFolder
 from fairseq_meloformer.museformer.config import SCOPES, MuseFormerConfig
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.museformer.uncached import ForeignMuseFormer
-from fairseq_meloformer.music.vocabulary import END, SPECIAL, Vocabulary, general, published
 from fairseq_meloformer.plugin.options import option
-from fairseq_meloformer.prompts import Request, read_prompts
 from fairseq_meloformer.summaries.extraction import core, sizes
+from fairseq_meloformer.tokens.vocabulary import END, SPECIAL, Vocabulary, general, published
+from fairseq_meloformer.words.prompts import Request, read_prompts
 
 logger = logging.getLogger(__name__)
 _DEFAULT = Settings()

@@ -16,12 +16,12 @@ from fairseq.tasks import TASK_REGISTRY, register_task
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.museformer.arguments import TASK
-from fairseq_meloformer.music.vocabulary import Vocabulary
 from fairseq_meloformer.plugin import museformer_task  # noqa: F401  registers the task that this one derives from
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
 from fairseq_meloformer.summaries.extraction import core, extract, fingerprint, finish, sizes
 from fairseq_meloformer.summaries.store import DTYPES, StoreHeader, SummaryStore
 from fairseq_meloformer.summaries.writer import StoreWriter
+from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

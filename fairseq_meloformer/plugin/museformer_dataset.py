@@ -10,7 +10,7 @@ from fairseq.data import FairseqDataset
 from torch import Tensor
 
 from fairseq_meloformer.museformer.config import Chunking
-from fairseq_meloformer.music.vocabulary import BOS, PAD
+from fairseq_meloformer.tokens.vocabulary import BOS, PAD
 
 Indices = npt.NDArray[np.int64]
 

@@ -17,8 +17,8 @@ from fairseq_meloformer.museformer.arguments import ABSENT, ARCH, MODEL_OPTIONS,
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import Vocabulary
 from fairseq_meloformer.plugin import native
+from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 MODEL = "museformer_lm"
 _STATE = "museformer_cache"

@@ -19,8 +19,8 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.attribute_training import AttributeReaders
 from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
-from fairseq_meloformer.music.levels import Levels
-from fairseq_meloformer.music.vocabulary import PAD
+from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.tokens.vocabulary import PAD
 
 if TYPE_CHECKING:
     from fairseq_meloformer.museformer.model import MuseFormer

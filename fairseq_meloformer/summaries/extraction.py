@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import BAR_END, PAD
 from fairseq_meloformer.summaries.statistics import Moments, Statistics
 from fairseq_meloformer.summaries.store import SummaryStore
+from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

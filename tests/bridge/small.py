@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.bridge import Bridge, BridgeConfig
-from fairseq_meloformer.bridge.encoders import DummyEncoder
 from fairseq_meloformer.bridge.network import SIZES
 from fairseq_meloformer.bridge.objective import Batch
 from fairseq_meloformer.bridge.process import BridgeProcess
+from fairseq_meloformer.encoders.registry import DummyEncoder
 
 LAYERS, DIM, TEXT_DIM = 2, 6, 12
 

@@ -8,11 +8,11 @@ import torch
 from bridge.small import TEXT_DIM, close, small_bridge, songs
 
 from fairseq_meloformer.bridge.asked import Asked, withheld
-from fairseq_meloformer.bridge.encoders import DummyEncoder
 from fairseq_meloformer.bridge.objective import Weights, loss
-from fairseq_meloformer.bridge.probe import Probe, ProbeConfig
+from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.music.attributes import AXES
+from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.words.probe import Probe, ProbeConfig
 
 
 def told(*numbers):

@@ -11,8 +11,8 @@ from bridge.small import DIM, LAYERS, TEXT_DIM, close, small_bridge
 
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.ema import Ema
-from fairseq_meloformer.bridge.encoders import DummyEncoder
 from fairseq_meloformer.bridge.process import BridgeProcess
+from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
 
 

@@ -5,8 +5,8 @@ import torch
 from bridge.small import DIM, LAYERS, TEXT_DIM, close, small_bridge
 
 from fairseq_meloformer.bridge import Bridge, BridgeConfig
-from fairseq_meloformer.bridge.embeddings import TextStates
 from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
+from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
 
 CHANNELS = LAYERS * DIM

@@ -6,8 +6,8 @@ from bridge.small import close, small_bridge
 from torch import Tensor, nn
 
 from fairseq_meloformer.bridge import Bridge, sampler
-from fairseq_meloformer.bridge.embeddings import TextStates
 from fairseq_meloformer.bridge.process import BridgeProcess
+from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
 
 TEXTS = ["storm", "a calm sea", "暴风雨"]
@@ -16,7 +16,7 @@ METHODS = ["deterministic", "posterior"]
 
 def draw(bridge: Bridge, texts: list[str], bars: list[int], seeds: list[int], **settings: object) -> Tensor:
     options = {"guidance_scale": 1.0, "nfe": 4, "method": "deterministic"} | settings
-    return sampler.sample(bridge, bridge.read(texts), bars, seeds, **options)[0]
+    return bridge.sample(bridge.read(texts), bars, seeds, **options)[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -69,7 +69,7 @@ def test_ten_steps_draw_the_right_music(process: BridgeProcess) -> None:
     bridge.denoiser = OptimalDenoiser(process, 0.4)  # type: ignore[assignment]
     text = bridge.read(TEXTS)
     plans = {
-        (method, nfe): sampler.sample(bridge, text, [200] * 3, [1, 2, 3], guidance_scale=1.0, nfe=nfe, method=method)[0]
+        (method, nfe): bridge.sample(text, [200] * 3, [1, 2, 3], guidance_scale=1.0, nfe=nfe, method=method)[0]
         for method, nfe in (("deterministic", 10), ("deterministic", 500), ("posterior", 500))
     }
     few, many, ancestral = plans.values()
@@ -105,12 +105,13 @@ def test_a_null_text_with_its_own_end_would_mislead_guidance() -> None:
     z_music = asked + 0.4 * torch.randn(1, 50, 12, generator=generator)
     t = torch.tensor(0.6, dtype=torch.float64)
     z = process.sample(z_music, z_text, t, torch.randn(1, 50, 12, generator=generator))
-    plain = sampler._estimate(bridge, z, t, z_text, text, mask, 1.0)
-    guided = sampler._estimate(bridge, z, t, z_text, text, mask, 2.0)
+    plain = sampler._estimate(bridge.denoiser, process, z, t, z_text, text, mask, 1.0)
+    guided = sampler._estimate(bridge.denoiser, process, z, t, z_text, text, mask, 2.0)
     assert ((guided - plain).mean() * asked).item() > 0
     # Read as a point between the null text's end, zero, and the music, the same z looks further along than the text.
-    misread = sampler._estimate(bridge, z, t, torch.zeros_like(z), text, mask, 0.0)
-    assert abs(misread.mean().item()) > abs(sampler._estimate(bridge, z, t, z_text, text, mask, 0.0).mean().item())
+    misread = sampler._estimate(bridge.denoiser, process, z, t, torch.zeros_like(z), text, mask, 0.0)
+    null = sampler._estimate(bridge.denoiser, process, z, t, z_text, text, mask, 0.0)
+    assert abs(misread.mean().item()) > abs(null.mean().item())
 
 
 def test_unknown_methods_are_refused() -> None:

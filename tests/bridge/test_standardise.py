@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fairseq_meloformer.bridge.embeddings import TextStates
 from fairseq_meloformer.bridge.standardise import SummaryStandardiser, TextStandardiser
+from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.summaries.statistics import Moments, Statistics, principal_components
 

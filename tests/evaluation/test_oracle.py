@@ -4,15 +4,15 @@ import pytest
 import torch
 from injection.models import DIM, LAYERS, bridge, museformer
 
+from fairseq_meloformer import midi
+from fairseq_meloformer.composing.composer import Composer, Settings
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
 from fairseq_meloformer.evaluation.oracle import RealSong
-from fairseq_meloformer.injection.composer import Composer, Settings
-from fairseq_meloformer.music import midi
-from fairseq_meloformer.music.attributes import AXES, measure
-from fairseq_meloformer.prompts import Request
+from fairseq_meloformer.measures.attributes import AXES, measure
 from fairseq_meloformer.summaries.store import StoreHeader
 from fairseq_meloformer.summaries.writer import StoreWriter
+from fairseq_meloformer.words.prompts import Request
 
 
 def songs(count=41):

@@ -7,7 +7,7 @@ import torch
 from fairseq_meloformer.bridge import Bridge, BridgeConfig
 from fairseq_meloformer.bridge.network import SIZES
 from fairseq_meloformer.museformer import MuseFormer, MuseFormerConfig
-from fairseq_meloformer.music import vocabulary
+from fairseq_meloformer.tokens import vocabulary
 
 LAYERS, DIM = 2, 32
 

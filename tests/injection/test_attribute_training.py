@@ -6,10 +6,10 @@ from injection.models import DIM, LAYERS, museformer
 
 from fairseq_meloformer.injection.attribute_training import AttributeReaders
 from fairseq_meloformer.injection.plan_training import own_summaries
-from fairseq_meloformer.music import vocabulary
-from fairseq_meloformer.music.attributes import AXES, measure
-from fairseq_meloformer.music.levels import Levels
-from fairseq_meloformer.music.vocabulary import BOS
+from fairseq_meloformer.measures.attributes import AXES, measure
+from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.tokens import vocabulary
+from fairseq_meloformer.tokens.vocabulary import BOS
 
 
 def song(pitches, velocity):

@@ -6,7 +6,7 @@ from injection.models import bridge, museformer
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.objective import Batch, Weights
 from fairseq_meloformer.injection import prefix_training
-from fairseq_meloformer.music.vocabulary import BAR_END, BOS, END, PAD
+from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, END, PAD
 
 
 def songs(*lengths, bars=2):

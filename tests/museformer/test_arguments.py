@@ -20,7 +20,7 @@ from fairseq_meloformer.museformer.arguments import (
 )
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.pattern import BarPattern
-from fairseq_meloformer.music.vocabulary import general, published
+from fairseq_meloformer.tokens.vocabulary import general, published
 
 past = st.integers(-40, -1)
 spans = st.lists(

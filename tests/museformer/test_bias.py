@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.measures.attributes import measure
 from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.museformer.bias import Bias, TopLine
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.sampling import Sampling, generate
-from fairseq_meloformer.music import vocabulary
-from fairseq_meloformer.music.attributes import measure
-from fairseq_meloformer.music.grammar import Grammar, Limits
-from fairseq_meloformer.music.vocabulary import PAD
+from fairseq_meloformer.tokens import vocabulary
+from fairseq_meloformer.tokens.grammar import Grammar, Limits
+from fairseq_meloformer.tokens.vocabulary import PAD
 
 BOOK = vocabulary.published()
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.arguments import arguments_from_config
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import published
+from fairseq_meloformer.tokens.vocabulary import published
 
 TINY = MuseFormerConfig(
     layers=2,

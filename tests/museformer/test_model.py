@@ -9,7 +9,7 @@ from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.layout import lay_out
 from fairseq_meloformer.museformer.pattern import BarPattern
-from fairseq_meloformer.music.vocabulary import BAR_END, BOS, PAD
+from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-6}
 CHUNKINGS = ("infer", "train", "bosbar")

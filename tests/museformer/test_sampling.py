@@ -9,8 +9,8 @@ from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling, choose, generate
-from fairseq_meloformer.music import remi, vocabulary
-from fairseq_meloformer.music.grammar import Grammar, Limits
+from fairseq_meloformer.tokens import remi, vocabulary
+from fairseq_meloformer.tokens.grammar import Grammar, Limits
 
 
 def test_sampling_settings_are_checked_together():

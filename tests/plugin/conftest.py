@@ -10,8 +10,8 @@ pytest.importorskip("fairseq", reason="the plugin needs fairseq")
 
 from fairseq_commands import command
 
-from fairseq_meloformer.music.vocabulary import published
 from fairseq_meloformer.plugin import compat
+from fairseq_meloformer.tokens.vocabulary import published
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ from small_corpus import SONGS, prepare
 
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.baselines.methods import SETTINGS
+from fairseq_meloformer.composing.composer import Composer, Settings
 from fairseq_meloformer.convert import convert
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.composer import Composer, Settings
 from fairseq_meloformer.museformer.checkpoints import read_state
 from fairseq_meloformer.plugin import compat
-from fairseq_meloformer.prompts import Request
+from fairseq_meloformer.words.prompts import Request
 
 BANK = 5
 

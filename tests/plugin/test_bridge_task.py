@@ -16,17 +16,17 @@ from fairseq_cli import train as fairseq_train
 from injection.models import museformer
 
 from fairseq_meloformer.bridge import checkpoints
-from fairseq_meloformer.bridge.encoders import DummyEncoder
+from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.arguments import arguments_from_config
 from fairseq_meloformer.museformer.checkpoints import read_state, with_aliases
-from fairseq_meloformer.music import vocabulary
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.plugin.bridge_criterion import BridgeCriterion
 from fairseq_meloformer.plugin.bridge_dataset import BridgeDataset
 from fairseq_meloformer.summaries.extraction import finish
 from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore
 from fairseq_meloformer.summaries.writer import StoreWriter
+from fairseq_meloformer.tokens import vocabulary
 
 LAYERS, DIM = 2, 32  # of the debug MuseFormer of the injection's tests
 TEXTS = ["a storm", "暴风雨", "night train"]

@@ -13,9 +13,9 @@ from fairseq_commands import ROOT, command
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import BOS, published
 from fairseq_meloformer.summaries.statistics import Statistics
 from fairseq_meloformer.summaries.store import SummaryStore, shard_paths
+from fairseq_meloformer.tokens.vocabulary import BOS, published
 
 CONFIG = MuseFormerConfig(layers=2, dim=32, ffn_dim=64, heads=2, token_dim=16, bar_dim=8, beat_dim=8)
 

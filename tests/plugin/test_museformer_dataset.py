@@ -8,9 +8,9 @@ import torch
 from fairseq.data.data_utils import numpy_seed
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.music.vocabulary import published
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
 from fairseq_meloformer.plugin.museformer_task import MuseFormerLanguageModelingTask
+from fairseq_meloformer.tokens.vocabulary import published
 
 SONGS = [torch.tensor(ids) for ids in ([500, 5, 2], [2], [500, 6, 70, 90, 340, 470, 5, 2], [501, 5, 500, 5, 2])]
 

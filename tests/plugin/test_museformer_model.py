@@ -14,9 +14,9 @@ from fairseq.sequence_generator import SequenceGenerator
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.arguments import MODEL_OPTIONS
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import general, published
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.plugin.museformer_model import MuseFormerLanguageModel
+from fairseq_meloformer.tokens.vocabulary import general, published
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from fairseq_commands import ROOT, command, train_in_two_processes
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.plan_training import own_summaries
+from fairseq_meloformer.measures.attributes import AXES, measure
+from fairseq_meloformer.measures.levels import Levels
 from fairseq_meloformer.museformer.checkpoints import read_state
-from fairseq_meloformer.music.attributes import AXES, measure
-from fairseq_meloformer.music.levels import Levels
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.plugin.plan_criterion import PlanCriterion
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.music.vocabulary import BAR_END, BOS, PAD
 from fairseq_meloformer.summaries.extraction import capture, core, extract, fingerprint, finish, projections
 from fairseq_meloformer.summaries.statistics import Statistics
 from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore
 from fairseq_meloformer.summaries.writer import StoreWriter
+from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
 
 CONFIG = MuseFormerConfig(layers=3, dim=32, ffn_dim=64, heads=2, token_dim=16, bar_dim=8, beat_dim=8)
 

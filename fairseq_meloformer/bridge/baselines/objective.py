@@ -31,7 +31,7 @@ def loss(bridge: Bridge, batch: Batch, weights: Weights) -> Loss:
     if method == "vae":
         noise = Noise(batch.bars.tolist(), batch.seeds, vae.PIECE + vae.BAR, z_music.device).draw()
         latents, kl = bridge.latents(z_music, mask, noise)
-        estimate = vae.decode(bridge, latents, text, mask).float()
+        estimate = bridge.latents.decode(bridge.denoiser, latents, text, mask).float()
         parts["kl"] = kl / bridge.summaries.channels
         # For residuals of variance s^2 the evidence bound is error / (2 s^2) + divergence, up to a factor.
         shares["kl"] = weights.latents

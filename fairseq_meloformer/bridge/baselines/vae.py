@@ -1,15 +1,10 @@
 """A conditional variational autoencoder (Sohn et al. 2015): latents beside the text say which of its music is meant."""
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from fairseq_meloformer.bridge.embeddings import TextStates
-
-if TYPE_CHECKING:
-    from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.encoders.embeddings import TextStates
 
 # Numbers that say what a piece is like as a whole, and those that say it of each bar.
 PIECE, BAR = 32, 16
@@ -41,19 +36,18 @@ class Latents(nn.Module):
         kl = (piece_kl + (bar_kl * mask).sum(1)) / bars[:, 0]
         return together(piece, bar), kl
 
+    def decode(self, denoiser: nn.Module, latents: Tensor, text: TextStates, mask: Tensor) -> Tensor:
+        """Standardised summaries (batch, bars, channels): the denoiser at the text end, where it sees no music."""
+        batch, estimate = len(latents), self.spread(latents)
+        ones, nothing = latents.new_ones(batch), torch.zeros_like(estimate)
+        heard = torch.ones(batch, dtype=torch.bool, device=latents.device)
+        decoded: Tensor = denoiser(estimate, ones, nothing, text, mask, heard)
+        return decoded
+
 
 def together(piece: Tensor, bar: Tensor) -> Tensor:
     """Latents of pieces (batch, PIECE) and of their bars (batch, bars, BAR) as one (batch, bars, PIECE + BAR)."""
     return torch.cat([piece[:, None].expand(-1, bar.shape[1], -1), bar], -1)
-
-
-def decode(bridge: "Bridge", latents: Tensor, text: TextStates, mask: Tensor) -> Tensor:
-    """Standardised summaries (batch, bars, channels): the denoiser at the text end, where it sees no music."""
-    batch = len(latents)
-    ones, nothing = latents.new_ones(batch), latents.new_zeros(*mask.shape, bridge.summaries.channels)
-    heard = torch.ones(batch, dtype=torch.bool, device=latents.device)
-    estimate: Tensor = bridge.denoiser(bridge.latents.spread(latents), ones, nothing, text, mask, heard)
-    return estimate
 
 
 def _drawn(statistics: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""From a sentence to a piece: plans, candidates, sections, pieces on disk."""

@@ -1,0 +1,282 @@
+"""The command `meloformer compose`: from a sentence to MIDI, a picture and sound, without fairseq."""
+
+import argparse
+import dataclasses
+import sys
+from typing import Any, TypeVar
+
+from fairseq_meloformer import midi
+from fairseq_meloformer.bridge import checkpoints as bridges
+from fairseq_meloformer.composing.composer import Composer, Settings, plan_of
+from fairseq_meloformer.composing.full_system import FullSystem, Means, levels_of
+from fairseq_meloformer.composing.pieces import PieceFolder, compose_all
+from fairseq_meloformer.composing.recomposer import Recomposer
+from fairseq_meloformer.composing.regeneration import Original, Passage
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import sha256_file
+from fairseq_meloformer.midi.six_tracks import in_six_tracks
+from fairseq_meloformer.museformer.checkpoints import model_hash
+from fairseq_meloformer.museformer.config import SCOPES
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.precision import PRECISIONS, convert
+from fairseq_meloformer.museformer.sampling import Sampling
+from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
+from fairseq_meloformer.words.probe import DEFAULT as PROBE
+from fairseq_meloformer.words.probe import Probe
+from fairseq_meloformer.words.prompts import Prompt, Request, from_texts, read_prompts
+from fairseq_meloformer.words.timeline import bar_range
+
+_S = TypeVar("_S", Settings, Sampling)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `meloformer compose`."""
+    parser.description = (
+        "Write music to descriptions in Chinese or English: for each piece <id>-<k>.mid, a piano roll (.png), sound "
+        "(.wav) and a line of manifest.jsonl. Stopped at any moment, the same command goes on."
+    )
+    parser.add_argument(
+        "text",
+        nargs="*",
+        help='what it should sound like: "a night train through snow", 暴风雨, or by bars "1-8: calm | 9-24: storm"',
+    )
+    parser.add_argument("--prompts", metavar="FILE", help="prompts, one a line, or JSONL with id, text, bars, seed")
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="pieces per prompt (default 1)")
+    parser.add_argument("--bars", type=int, metavar="N", help="length in bars (default: what the text says)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, another piece (default 0)")
+    parser.add_argument("--transpose", type=int, default=0, metavar="N", help="move pieces by N semitones")
+    parser.add_argument("--no-audio", action="store_true", help="write no sound")
+    parser.add_argument("--no-picture", action="store_true", help="write no piano roll")
+    again = parser.add_argument_group("another try", "some bars of a piece anew, all other notes as they are")
+    again.add_argument(
+        "--from",
+        dest="original",
+        metavar="MIDI",
+        help="the piece, as a file or by its name in its folder: out/storm-0; without a text its own is taken, and "
+        "settings that are not given are those it was made with",
+    )
+    again.add_argument("--regenerate", metavar="9-16", help="the bars")
+    models = parser.add_argument_group("models")
+    models.add_argument("--model", metavar="PATH", default=str(MUSEFORMER), help="MuseFormer (default: embedded)")
+    models.add_argument("--bridge", metavar="DIR", default=str(BRIDGE), help="its bridge (default: embedded)")
+    models.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    models.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        default="float32",
+        help="weights of the MuseFormer: int8 is faster on CPUs, bfloat16 on GPUs, and both change the music a little",
+    )
+    models.add_argument("--batch-size", type=int, default=16, metavar="N", help="pieces composed together (default 16)")
+    plan = parser.add_argument_group("plan")
+    add_plan_arguments(plan)
+    plan.add_argument("--no-injection", action="store_true", help="plain MuseFormer: the text is not heard")
+    plan.add_argument(
+        "--bridge-only", action="store_true", help="only the plan: no exact tempo, key and instruments, see below"
+    )
+    plan.add_argument("--plan-from", metavar="MIDI", help="take the plan from this song instead of the bridge (oracle)")
+    add_full_system_arguments(
+        parser.add_argument_group(
+            "full system", "exact means on top of the plan; off with --bridge-only, --no-injection and --plan-from"
+        )
+    )
+    drawing = parser.add_argument_group("drawing of tokens")
+    sampling = Sampling()
+    drawing.add_argument("--temperature", type=float, default=sampling.temperature, metavar="T")
+    drawing.add_argument("--top-k", type=int, default=sampling.top_k, metavar="K", help="0 for all, 1 for greedy")
+    drawing.add_argument("--top-p", type=float, default=sampling.top_p, metavar="P")
+
+
+def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no public type for a group
+    """Flags of the plan and its injection, which `fairseq-generate` has too."""
+    settings = Settings()
+    group.add_argument("--inject-scope", choices=SCOPES, help="where the plan acts (default: the model's best)")
+    group.add_argument("--inject-layers", type=numbers, metavar="0,1,...", help="its layers (default: the bridge's)")
+    for flag, default, meaning in (
+        ("--inject-strength", settings.strength, "1 replaces the model's own summaries, 0 leaves them"),
+        ("--guidance-scale", settings.guidance_scale, "of the bridge: weight of the text against no text"),
+        ("--logit-guidance", settings.sampling.logit_guidance, "u + W (c - u) of logits with (c) and without (u) plan"),
+    ):
+        group.add_argument(flag, type=float, default=default, metavar="W", help=f"{meaning} (default {default:g})")
+    group.add_argument("--nfe", type=int, default=settings.nfe, metavar="N", help="steps of the bridge (default 10)")
+
+
+def add_full_system_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no public type for a group
+    """Flags of the exact means."""
+    means = Means()
+    group.add_argument(
+        "--tilt",
+        type=float,
+        default=means.strength,
+        metavar="W",
+        help=f"standard deviations by which velocities, durations, pitches ... move (default {means.strength:g})",
+    )
+    group.add_argument(
+        "--best-of",
+        type=int,
+        default=means.best_of,
+        metavar="N",
+        help=f"keep the nearest to the text of N candidates (default {means.best_of})",
+    )
+    group.add_argument("--probe", metavar="DIR", default=str(PROBE), help="reads texts (default: embedded)")
+
+
+def full_system(composer: Composer, args: argparse.Namespace) -> FullSystem:
+    """A composer with the exact means that the flags ask for."""
+    means = Means(strength=args.tilt, best_of=args.best_of)
+    return FullSystem(composer, Probe.from_pretrained(args.probe), levels_of(args.model), means)
+
+
+def numbers(text: str, flag: str = "--inject-layers") -> tuple[int, ...]:
+    """Comma-separated whole numbers, given to a flag.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{flag} must be whole numbers such as 0,1,3, received {text!r}") from error
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compose, and print the path of each piece as it is written."""
+    _check(args)
+    original = Original.read(args.original) if args.original else None
+    prompts = _prompts(args, original)
+    passage = None if original is None else _passage(args, original)
+    settings = _settings(args) if original is None else as_made(_settings(args), original)
+    composer = _composer(args)
+    oracle, shift = plan_of(composer.model, in_six_tracks(midi.read(args.plan_from))) if args.plan_from else (None, 0)
+    defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)
+    if passage is not None:
+        defaults = dataclasses.replace(defaults, bars=passage.total, transposition=-passage.shift)
+    jobs = [(prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)]
+    exactly = not (args.bridge_only or args.no_injection or args.plan_from)
+    full = full_system(composer, args) if exactly else None
+    maker = full or composer if passage is None else Recomposer(composer, passage, full)
+    folder = PieceFolder(
+        args.output,
+        {
+            **made_with(settings, composer, args.plan_from, full.identity() if full else None),
+            **_anew(passage, original),
+            **({} if args.dtype == "float32" else {"dtype": args.dtype}),
+        },
+        picture=not args.no_picture,
+        sound=not args.no_audio,
+    )
+    together = max(1, args.batch_size // args.best_of) if exactly else args.batch_size
+    for row in compose_all(maker, folder, jobs, settings, batch_size=together, oracle=oracle):
+        for file in row["files"].values():
+            sys.stdout.write(f"{folder.directory / file}\n")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Report everything that is wrong with the arguments at once."""
+    checks = (
+        (
+            not (args.text and args.prompts) and bool(args.text or args.prompts or args.original),
+            "give either texts or --prompts FILE",
+        ),
+        (args.count >= 1, f"--count must be at least 1, received {args.count}"),
+        (args.batch_size >= 1, f"--batch-size must be at least 1, received {args.batch_size}"),
+        (args.bars is None or args.bars >= 1, f"--bars must be at least 1, received {args.bars}"),
+        (not (args.no_injection and args.plan_from), "--no-injection leaves no use for --plan-from: give one of them"),
+        (bool(args.original) == bool(args.regenerate), "--from MIDI and --regenerate BARS go together: give both"),
+        (
+            not args.regenerate or not (args.bars or args.transpose or args.plan_from),
+            "--regenerate keeps length and key and plans from the text: no --bars, --transpose or --plan-from",
+        ),
+    )
+    if problems := [text for holds, text in checks if not holds]:
+        raise InputError("; ".join(problems))
+
+
+def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt]:
+    """What is asked for; of an existing piece what it was composed to, if nothing else is."""
+    if original is not None and not (args.text or args.prompts):
+        return [original.prompt(f"{original.path.stem}_{args.regenerate}")]
+    prompts = read_prompts(args.prompts) if args.prompts else from_texts(args.text)
+    if original is None:
+        return prompts
+    return [  # length and key are the piece's
+        dataclasses.replace(prompt, options={name: prompt.options[name] for name in prompt.options if name == "seed"})
+        for prompt in prompts
+    ]
+
+
+def _passage(args: argparse.Namespace, original: Original) -> Passage:
+    """The bars to compose anew."""
+    span = bar_range(args.regenerate)
+    if span is None:
+        raise InputError(f"--regenerate must be bars such as 9-16, received {args.regenerate!r}")
+    song = in_six_tracks(midi.read(original.path))
+    return Passage.of(song, *span, original.shift, new_tempo=bool(args.text or args.prompts))
+
+
+def _anew(passage: Passage | None, original: Original | None) -> dict[str, Any]:
+    """What the manifest says of bars that were composed anew."""
+    if passage is None or original is None:
+        return {}
+    return {"regenerated": {"from": sha256_file(original.path), "bars": [passage.first, passage.last]}}
+
+
+def as_made(settings: Settings, original: Original) -> Settings:
+    """Settings whose values are the original piece's wherever they are the defaults."""
+    if original.row is None:
+        return settings
+    made = dict(original.row.get("settings", {}))
+    sampling = _filled(settings.sampling, Sampling(), made.pop("sampling", {}))
+    return _filled(dataclasses.replace(settings, sampling=sampling), Settings(), made)
+
+
+def _filled(given: _S, default: _S, made: dict[str, Any]) -> _S:
+    changes: dict[str, Any] = {
+        field.name: tuple(made[field.name]) if isinstance(made[field.name], list) else made[field.name]
+        for field in dataclasses.fields(given)
+        if field.name in made and getattr(given, field.name) == getattr(default, field.name)
+    }
+    return dataclasses.replace(given, **changes)
+
+
+def _composer(args: argparse.Namespace) -> Composer:
+    model = convert(MuseFormer.from_pretrained(args.model).to(args.device), args.dtype)
+    needs_bridge = not (args.no_injection or args.plan_from)
+    return Composer(model, bridges.load(args.bridge, args.device) if needs_bridge else None)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(
+        sampling=Sampling(
+            temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, logit_guidance=args.logit_guidance
+        ),
+        injected=not args.no_injection,
+        scope=args.inject_scope,
+        layers=args.inject_layers,
+        strength=args.inject_strength,
+        guidance_scale=args.guidance_scale,
+        nfe=args.nfe,
+    )
+
+
+def made_with(
+    settings: Settings, composer: Composer, oracle: str | None = None, full: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What shapes pieces beside their request, for the manifest: settings, and hashes of models and oracle's file.
+
+    Args:
+        settings: of the composer.
+        composer: whose models.
+        oracle: the song whose plan is followed.
+        full: `FullSystem.identity`, if exact means are used.
+    """
+    bridge = composer.bridge
+    return {
+        **dataclasses.asdict(settings),
+        "full_system": full,
+        "museformer": model_hash(composer.model.state_dict()),
+        "bridge": None if bridge is None else model_hash(bridge.state_dict()),
+        **({} if bridge is None or bridge.asked is None else {"reader": model_hash(bridge.reader.state_dict())}),
+        "plan_from": None if oracle is None else sha256_file(oracle),
+    }

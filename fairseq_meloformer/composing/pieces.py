@@ -1,0 +1,117 @@
+"""Composed pieces on disk: MIDI, picture, sound, and one line of `manifest.jsonl` each."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from fairseq_meloformer import midi
+from fairseq_meloformer.composing.composer import Composer, Piece, Settings
+from fairseq_meloformer.composing.full_system import FullSystem
+from fairseq_meloformer.composing.recomposer import Recomposer
+from fairseq_meloformer.composing.sections import measure_sections
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import JsonlLog
+from fairseq_meloformer.measures.attributes import measure
+from fairseq_meloformer.render import audio, pictures
+from fairseq_meloformer.words.prompts import Prompt, Request
+
+Row = dict[str, Any]
+Job = tuple[Prompt, int, Request]
+
+
+class PieceFolder:
+    """A folder of pieces `<id>-<k>.mid`, with `manifest.jsonl`; pieces that are there are not composed again.
+
+    Args:
+        directory: made if it is not there.
+        made_with: what shaped the pieces besides the request: settings and identities of the models.
+        picture: draw a piano roll of each piece.
+        sound: render each piece.
+
+    Raises:
+        InputError: the folder's manifest cannot be read.
+    """
+
+    def __init__(self, directory: str | Path, made_with: Row, *, picture: bool = True, sound: bool = True) -> None:
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.manifest = JsonlLog(self.directory / "manifest.jsonl", key="piece")
+        # As JSON has it, so that it can be compared with what an earlier run wrote.
+        self.made_with: Row = json.loads(json.dumps(made_with))
+        self._picture = picture
+        self._sound = sound
+
+    def missing(self, jobs: Sequence[Job]) -> list[Job]:
+        """Pieces that are still to be composed.
+
+        Raises:
+            InputError: the folder has a piece of this name that was made otherwise; nothing is overwritten.
+        """
+        missing = []
+        for prompt, number, request in jobs:
+            name = f"{prompt.id}-{number}"
+            if name not in self.manifest.done:
+                missing.append((prompt, number, request))
+                continue
+            row = self.manifest[name]
+            asked = {**self._asked(prompt, request), "settings": self.made_with}
+            if changed := [key for key, value in asked.items() if row.get(key) != value]:
+                raise InputError(
+                    f"{self.directory} already has {name}.mid, made with another {' and '.join(changed)}: "
+                    "choose another output folder (or id), or remove the old pieces with their manifest"
+                )
+        return missing
+
+    def write(self, prompt: Prompt, number: int, piece: Piece) -> Row:
+        """Write the files of a piece, then its line of the manifest."""
+        name = f"{prompt.id}-{number}"
+        files = {"midi": f"{name}.mid"}
+        midi.write(piece.midi, self.directory / files["midi"])
+        if self._picture:
+            files["picture"] = f"{name}.png"
+            pictures.piano_roll(piece.midi, self.directory / files["picture"], title=prompt.text)
+        if self._sound and audio.render(piece.midi, self.directory / f"{name}.wav"):
+            files["sound"] = f"{name}.wav"
+        sections = piece.request.sections
+        row = {
+            "piece": name,
+            **self._asked(prompt, piece.request),
+            "settings": self.made_with,
+            "files": files,
+            "attributes": measure(piece.midi),
+            **({"section_attributes": measure_sections(piece.midi, sections)} if sections else {}),
+            **({"full_system": dict(piece.about)} if piece.about else {}),
+        }
+        self.manifest.append(row)
+        return row
+
+    @staticmethod
+    def _asked(prompt: Prompt, request: Request) -> Row:
+        asked = {"id": prompt.id, "prompt": prompt.text, **dataclasses.asdict(request), "about": dict(prompt.about)}
+        sections = asked.pop("sections")
+        return {**asked, "sections": list(sections)} if sections else asked
+
+
+def compose_all(
+    composer: Composer | FullSystem | Recomposer,
+    folder: PieceFolder,
+    jobs: Sequence[Job],
+    settings: Settings,
+    *,
+    batch_size: int,
+    oracle: Tensor | None = None,
+) -> Iterator[Row]:
+    """Compose what is missing, batch by batch, and yield the manifest's line of each piece as it is written."""
+    missing = folder.missing(jobs)
+    with folder.manifest, tqdm(total=len(missing), desc="compose", unit="piece", disable=None) as bar:
+        for first in range(0, len(missing), batch_size):
+            batch = missing[first : first + batch_size]
+            pieces = composer.compose([request for _, _, request in batch], settings, oracle)
+            for (prompt, number, _), piece in zip(batch, pieces, strict=True):
+                yield folder.write(prompt, number, piece)
+                bar.update()

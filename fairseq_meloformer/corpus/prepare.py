@@ -1,0 +1,232 @@
+"""Turn a folder of MIDI files into training data: tokens of passages, what was measured in them, and captions.
+
+Written to DATA: `dict.txt`; for each split `<split>.tokens` (a passage a line) and `<split>.items.jsonl` (what the
+passage is, line by line); `levels.json`, what counts as fast or high in this corpus; `rejected.jsonl`, files that were
+refused and why; `prepare.json`, settings and counts; `data_card.md` with its picture. Killed at any moment, the same
+command goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from fairseq_meloformer import midi
+from fairseq_meloformer.corpus import data_card
+from fairseq_meloformer.corpus.augment import Augmentation, programs
+from fairseq_meloformer.corpus.windows import Windows
+from fairseq_meloformer.corpus.writing import Corpus, Sources
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import JsonlLog, write_json
+from fairseq_meloformer.jobs import run as run_job
+from fairseq_meloformer.measures.attributes import measure, measure_passage
+from fairseq_meloformer.measures.passage import Song
+from fairseq_meloformer.midi.six_tracks import merge_six_tracks
+from fairseq_meloformer.tokens import remi
+from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from miditoolkit import MidiFile
+
+Row = dict[str, Any]
+
+_SUFFIXES = {".mid", ".midi", ".kar"}
+_SECONDS_A_FILE = 120.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how a file becomes tokens; rows that were made with other settings are not mixed.
+
+    Attributes:
+        vocabulary: "published" (six tracks, 4/4, REMIGEN2) or "general" (all programs and metres, REMIGEN).
+        normalise_pitch: transpose to C major or A minor.
+        window_bars: bars of a window, "16" or "8-64"; None for whole songs.
+        hop: bars from one window to the next; None for its length.
+        augment: variations of every window (see `augment`); only the training split gets them.
+        seed: of the drawn lengths and variations.
+    """
+
+    vocabulary: str
+    normalise_pitch: bool
+    window_bars: str | None
+    hop: int | None
+    augment: int
+    seed: int
+
+    @property
+    def symbols(self) -> Vocabulary:
+        """The vocabulary itself."""
+        return published() if self.vocabulary == "published" else general()
+
+    @property
+    def windows(self) -> Windows:
+        """How songs are cut.
+
+        Raises:
+            InputError: the numbers make no sense.
+        """
+        return Windows.parse(self.window_bars, self.hop)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `meloformer prepare`."""
+    parser.add_argument("midi", metavar="MIDI_DIR", type=Path, help="folder of MIDI files, searched to all depths")
+    parser.add_argument("--output", metavar="DATA", type=Path, required=True, help="folder to write to")
+    tokens = parser.add_argument_group("tokens")
+    tokens.add_argument(
+        "--vocabulary",
+        choices=("published", "general"),
+        default="published",
+        help="published: six tracks in 4/4, as MuseFormer was trained (default); general: all programs and metres",
+    )
+    tokens.add_argument("--normalise-pitch", action="store_true", help="transpose to C major or A minor")
+    tokens.add_argument("--window-bars", metavar="N", help="cut songs into windows of N bars, or of a range: 8-64")
+    tokens.add_argument("--hop", metavar="N", type=int, help="bars from window to window (default: no overlap)")
+    tokens.add_argument(
+        "--augment", metavar="K", type=int, default=0, help="K variations of every training window: key, tempo, tracks"
+    )
+    tokens.add_argument("--seed", type=int, default=0, help="of drawn lengths and captions (default 0)")
+    words = parser.add_argument_group("words and splits")
+    words.add_argument("--metadata", metavar="JSONL", type=Path, help="rows with path, title, artist, licence, split")
+    words.add_argument(
+        "--captions", metavar="JSONL", type=Path, action="append", default=[], help="rows with path, bars, text, lang"
+    )
+    words.add_argument("--describe", metavar="K", type=int, default=0, help="write K captions of what is measured")
+    words.add_argument(
+        "--train-passages", metavar="N", type=int, help="draw N passages to train on, rare music as often as common"
+    )
+    words.add_argument("--valid-share", metavar="X", type=float, default=0.05, help="of songs (default 0.05)")
+    words.add_argument("--test-share", metavar="X", type=float, default=0.05, help="of songs (default 0.05)")
+    parser.add_argument("--workers", metavar="N", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command `meloformer prepare`."""
+    settings = Settings(args.vocabulary, args.normalise_pitch, args.window_bars, args.hop, args.augment, args.seed)
+    _ = settings.windows  # before the work begins
+    sources = Sources.read(args.metadata, args.captions)
+    paths = find(args.midi)
+    data: Path = args.output
+    claim(data, settings)
+    with JsonlLog(data / "songs.jsonl") as songs, JsonlLog(data / "rejected.jsonl") as rejected:
+        counts = run_job(
+            "prepare",
+            paths,
+            partial(tokenise, args.midi, settings),
+            key=str,
+            log=songs,
+            rejected=rejected,
+            workers=args.workers,
+            time_limit=_SECONDS_A_FILE,
+        )
+        corpus = Corpus(
+            songs, [path for path in paths if path in songs.done], sources, args.valid_share, args.test_share
+        )
+        found = corpus.write(data, args.describe, args.train_passages, args.seed)
+    settings.symbols.write(data / "dict.txt")
+    found = {"files": len(paths), "rejected": len([path for path in paths if path in rejected.done]), **found}
+    names = ("describe", "train_passages", "valid_share", "test_share")
+    choices = {name: getattr(args, name) for name in names}
+    write_json(data / "prepare.json", {"settings": dataclasses.asdict(settings), **choices, "counts": found})
+    data_card.write(data)
+    sys.stdout.write(json.dumps({"data": str(data), **found}, ensure_ascii=False) + "\n")
+    return 0 if counts.done + counts.skipped else 1
+
+
+def find(folder: Path) -> list[str]:
+    """MIDI files below a folder, as sorted paths relative to it.
+
+    Raises:
+        InputError: if there is none.
+    """
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if paths := sorted(path.relative_to(folder).as_posix() for path in files):
+        return paths
+    raise InputError(f"{folder} must be a folder with MIDI files ({', '.join(sorted(_SUFFIXES))}); there is none in it")
+
+
+def claim(data: Path, settings: Settings) -> None:
+    """Write down the settings, or check that those of an earlier run are the same.
+
+    Raises:
+        InputError: if they are not.
+    """
+    path = data / "prepare.json"
+    wanted = dataclasses.asdict(settings)
+    if not path.exists():
+        write_json(path, {"settings": wanted})
+        return
+    there = json.loads(path.read_text("utf-8"))["settings"]
+    if there != wanted:
+        differences = [
+            f"{name} {there.get(name)!r}, not {wanted[name]!r}" for name in wanted if there.get(name) != wanted[name]
+        ]
+        raise InputError(f"{data} was begun with {'; '.join(differences)}: give these settings, or another --output")
+
+
+def tokenise(folder: Path, settings: Settings, path: str) -> Row:
+    """Tokens and measurements of all windows of one file; bars are counted from the first one of the (merged) song.
+
+    Raises:
+        InputError: the file cannot be used, and why.
+    """
+    song = midi.read(folder / path)
+    if settings.vocabulary == "published":
+        song = merge_six_tracks(song)
+    tokens = _encode(song, settings)
+    bars = remi.bars(tokens)
+    measured = Song(tokens)
+    dropped = len(midi.bar_lines(song)) - 1 - len(bars)
+    windows = []
+    rng = Random(f"{settings.seed}/{path}")
+    for first, end in settings.windows.cut(len(bars), rng):
+        window = [token for bar in bars[first:end] for token in bar]
+        if any(token.startswith("p-") for token in window):
+            windows.append(
+                {
+                    "bars": [dropped + first, dropped + end],
+                    "content": content_hash(window),
+                    "attributes": measure_passage(measured.passage(first, end)),
+                    "tokens": " ".join(window),
+                    "variations": [_variation(window, settings, rng) for _ in range(settings.augment)],
+                }
+            )
+    transposition = remi.transposition(song) if settings.normalise_pitch else 0
+    return {"content": content_hash(tokens), "transposition": transposition, "windows": windows}
+
+
+def _variation(window: Sequence[str], settings: Settings, rng: Random) -> Row:
+    augmentation = Augmentation.draw(programs(window), rng, keep_key=settings.normalise_pitch)
+    tokens = augmentation.apply(window)
+    return {
+        "augmentation": dataclasses.asdict(augmentation),
+        "attributes": measure(tokens),
+        "tokens": " ".join(tokens),
+    }
+
+
+def _encode(song: MidiFile, settings: Settings) -> list[str]:
+    if settings.vocabulary == "published":
+        tokens = remi.encode(song, "REMIGEN2", settings.normalise_pitch, True, "six_tracks")
+    else:
+        tokens = remi.encode(song, "REMIGEN", settings.normalise_pitch)
+    settings.symbols.ids(tokens)  # refuses what the vocabulary does not have
+    return tokens
+
+
+def content_hash(tokens: Sequence[str]) -> str:
+    """Hash of the notes alone: bars, onsets, instruments and pitches, whatever their tempo, loudness and length."""
+    notes = " ".join(token for token in tokens if token[0] in "boip")
+    return hashlib.sha256(notes.encode()).hexdigest()[:32]

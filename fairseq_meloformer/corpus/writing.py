@@ -1,0 +1,204 @@
+"""From tokenised songs to a corpus: duplicates dropped, split, described, and written as fairseq reads it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from fairseq_meloformer.corpus.balance import cell, draw
+from fairseq_meloformer.corpus.splits import SPLITS, SongKeys, assign
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import dumps, read_jsonl, write_atomic
+from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.tonality import transposed_text
+from fairseq_meloformer.words.captions import Captioner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from fairseq_meloformer.jobs import JsonlLog
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is known about songs besides their notes.
+
+    Attributes:
+        metadata: by path: title, artist, licence, split (or museformer_split) where known.
+        captions: by path: rows of captions.jsonl.
+    """
+
+    metadata: dict[str, Row] = field(default_factory=dict)
+    captions: dict[str, list[Row]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, metadata: Path | None, captions: Sequence[Path]) -> Sources:
+        """Read the files.
+
+        Raises:
+            InputError: if one is missing or a row lacks what it must have.
+        """
+        sources = cls()
+        if metadata is not None:
+            for row in read_jsonl(metadata):
+                sources.metadata[str(_require(row, ("path",), metadata)["path"])] = row
+        for path in captions:
+            for row in read_jsonl(path):
+                _require(row, ("path", "text", "lang"), path)
+                sources.captions.setdefault(str(row["path"]), []).append(row)
+        return sources
+
+    def of(self, path: str, name: str) -> str:
+        """A metadata field of a song, empty when unknown."""
+        return str(self.metadata.get(path, {}).get(name) or "")
+
+    def captions_of(self, path: str, bars: tuple[int, int], transposition: int) -> list[Row]:
+        """Captions of the song, or of bars that this passage lies in, each text once; keys are named as transposed."""
+        found: dict[str, Row] = {}
+        for row in self.captions.get(path, []):
+            first, end = row.get("bars") or bars
+            if first <= bars[0] and bars[1] <= end:
+                names = ("text", "lang", "source", "licence")
+                text = transposed_text(row["text"], transposition)
+                found.setdefault(text, {name: row.get(name, "") for name in names} | {"text": text})
+        return list(found.values())
+
+
+def _require(row: Row, names: Sequence[str], path: Path) -> Row:
+    if missing := [name for name in names if not row.get(name)]:
+        raise InputError(
+            f"{path}: every row must have {', '.join(names)}; {dumps(row)[:200]} lacks {', '.join(missing)}"
+        )
+    return row
+
+
+class Corpus:
+    """The songs of a log of tokenised songs, without duplicates, split.
+
+    Args:
+        log: rows of `prepare.tokenise` by path.
+        paths: which of them, in a fixed order.
+        sources: what else is known about them.
+        valid_share, test_share: see `splits.assign`.
+    """
+
+    def __init__(
+        self, log: JsonlLog, paths: Sequence[str], sources: Sources, valid_share: float, test_share: float
+    ) -> None:
+        self._log = log
+        self._sources = sources
+        songs: dict[str, SongKeys] = {}
+        doubles: list[SongKeys] = []
+        for path in paths:
+            given = sources.of(path, "split") or sources.of(path, "museformer_split")
+            song = SongKeys(path, sources.of(path, "title"), log[path]["content"], given)
+            if songs.setdefault(song.content, song) is not song:
+                doubles.append(song)
+        # Doubles have a say: what MuseFormer was trained on must train, whichever copy is kept.
+        splits = assign([*songs.values(), *doubles], valid_share, test_share)
+        self._splits = {split: [song.path for song in songs.values() if splits[song.path] == split] for split in SPLITS}
+        self.counts: dict[str, Any] = {"duplicate_songs": len(doubles)}
+
+    def write(self, data: Path, describe: int, train_passages: int | None, seed: int) -> dict[str, Any]:
+        """Write all splits; counts of everything.
+
+        Args:
+            data: folder to write to.
+            describe: captions of measured attributes for every passage.
+            train_passages: keep only so many passages to train on, rare music as often as common (see `balance`).
+            seed: of captions and of that choice.
+
+        Raises:
+            InputError: if there is no passage to train on.
+        """
+        levels = self._levels(data)
+        levels.save(data / "levels.json")
+        captioner = Captioner(levels) if describe else None
+        chosen = None if train_passages is None else self._balanced(levels, train_passages, seed)
+        seen: set[str] = set()
+        taken: set[str] = set()
+        for split, paths in self._splits.items():
+            counts = self.counts[split] = Counter(songs=len(paths))
+            with tqdm(paths, desc=f"write {split}", mininterval=0.5 if sys.stderr.isatty() else 30.0) as bar:
+                items = (item for path in bar for item in self._passages(path, split, seen, counts))
+                if chosen is not None and split == "train":
+                    items = (item for item in items if item[0]["id"] in chosen)
+                placed = ((_placed(item, levels), tokens) for item, tokens in items)
+                described = (self._described(item, captioner, describe, seed, taken) for item in placed)
+                _write_aligned(data / f"{split}.tokens", data / f"{split}.items.jsonl", described, counts)
+        return self.counts
+
+    def _levels(self, data: Path) -> Levels:
+        """What counts as fast or high here, from the passages of the training split as they were written."""
+        rows = [window["attributes"] for path in self._splits["train"] for window in self._log[path]["windows"]]
+        if not rows:
+            raise InputError(f"{data} has no passage to train on: see {data / 'rejected.jsonl'} for what was refused")
+        return Levels.fit(rows)
+
+    def _balanced(self, levels: Levels, count: int, seed: int) -> set[str]:
+        items = (item for path in self._splits["train"] for item, _ in self._passages(path, "train", set(), Counter()))
+        return draw(((item["id"], cell(item["attributes"], levels)) for item in items), count, seed)
+
+    def _passages(self, path: str, split: str, seen: set[str], counts: Counter[str]) -> Iterator[tuple[Row, str]]:
+        """Descriptions and tokens of a song's passages whose notes no earlier passage has; variations only to train."""
+        song = self._log[path]
+        for window in song["windows"]:
+            if window["content"] in seen:
+                counts["duplicate_passages"] += 1
+                continue
+            seen.add(window["content"])
+            first, end = window["bars"]
+            item = {
+                "id": f"{path}:{first}-{end}",
+                "path": path,
+                "bars": [first, end],
+                "captions": self._sources.captions_of(path, (first, end), song["transposition"]),
+                "attributes": window["attributes"],
+                "transposition": song["transposition"],
+                "title": self._sources.of(path, "title"),
+                "licence": self._sources.of(path, "licence"),
+            }
+            yield item, window["tokens"]
+            for number, variation in enumerate(window["variations"] if split == "train" else (), start=1):
+                # What others wrote about the song need not be true of its variations.
+                own = {name: variation[name] for name in ("attributes", "augmentation")}
+                yield item | {"id": f"{item['id']}+{number}", "captions": []} | own, variation["tokens"]
+
+    @staticmethod
+    def _described(
+        passage: tuple[Row, str], captioner: Captioner | None, count: int, seed: int, taken: set[str]
+    ) -> tuple[Row, str]:
+        item, tokens = passage
+        # A passage of drums alone may have nothing that a caption could be about.
+        if captioner is not None and any(axis in item["attributes"] for axis in AXES):
+            written = captioner.captions(item["attributes"], item=f"{seed}/{item['id']}", count=count, taken=taken)
+            item["captions"] += [caption.row() for caption in written]
+        return item, tokens
+
+
+def _placed(item: Row, levels: Levels) -> Row:
+    """An item with the places of its control axes in the corpus, -1..1: what a bridge can be told in numbers."""
+    places = levels.positions(item["attributes"])
+    return item | {"positions": {axis: round(places[axis], 3) for axis in AXES if axis in places}}
+
+
+def _write_aligned(tokens: Path, items: Path, rows: Iterator[tuple[Row, str]], counts: Counter[str]) -> None:
+    """Write token lines and item lines side by side; both files appear when both are whole."""
+
+    def fill(token_file: BinaryIO, item_file: BinaryIO) -> None:
+        for item, line in rows:
+            token_file.write(f"{line}\n".encode())
+            item_file.write(f"{dumps(item)}\n".encode())
+            first, end = item["bars"]
+            counts.update(passages=1, bars=end - first, tokens=1 + line.count(" "), captions=len(item["captions"]))
+
+    write_atomic(tokens, lambda token_file: write_atomic(items, lambda item_file: fill(token_file, item_file)))

@@ -1,0 +1,1 @@
+"""Frozen text encoders, and the cache of what they give."""

@@ -1,0 +1,1 @@
+"""Does the music obey? Pieces against what their prompts ask for."""

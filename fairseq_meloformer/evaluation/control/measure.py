@@ -1,0 +1,241 @@
+"""Composing for reports: cells of an experiment, cut into chunks that are composed together, measured and kept.
+
+A chunk is the unit of work and of resumption. Its id is a hash of everything that shapes its pieces, so that the same
+command goes on where it was stopped, and another one in the same folder finds again what both have in common.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from fairseq_meloformer import midi
+from fairseq_meloformer.bridge import checkpoints as bridges
+from fairseq_meloformer.composing.composer import Composer, Piece, Settings
+from fairseq_meloformer.composing.full_system import FullSystem, Means
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.evaluation import oracle
+from fairseq_meloformer.jobs import sha256_file
+from fairseq_meloformer.measures.attributes import measure
+from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.passage import Song
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.words.probe import Probe
+from fairseq_meloformer.words.prompts import Request, seed_of
+from fairseq_meloformer.words.timeline import read_timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fairseq_meloformer.museformer.config import Scope
+    from fairseq_meloformer.museformer.sampling import Sampling
+
+WINDOW: Final = 2
+"""Bars of the windows in which pieces are measured beside the whole."""
+SPANS: Final = ((0, 4), (8, 16), (0, 8))
+"""Further passages that are measured, where a piece is long enough."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all pieces of a report share. Paths, and settings that no cell changes."""
+
+    model: str
+    bridge: str
+    probe: str
+    sampling: Sampling
+    guidance_scale: float
+    nfe: int
+    tilt: float
+    best_of: int
+    batch: int
+    device: str
+    folder: str
+    songs: str = ""
+
+    def identity(self, cell: Cell | None = None) -> Row:
+        """What of it shapes pieces, of one cell or of any: what a cell does not use is no reason to compose it anew."""
+        unused = {"batch", "folder"}
+        if cell is not None:
+            unused |= set() if cell.full else {"tilt", "best_of"}
+            unused |= set() if cell.arm == "text" else {"probe"}  # bridges may be told in numbers what it reads
+            unused |= set() if cell.arm == "oracle" else {"songs"}
+            unused |= {"bridge", "guidance_scale", "nfe"} if cell.arm == "none" else set()
+        shaping = {name: value for name, value in dataclasses.asdict(self).items() if name not in unused}
+        for name in {"model", "bridge", "probe"} & set(shaping):
+            shaping[name] = _identity(shaping[name])
+        return shaping
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way of composing.
+
+    Attributes:
+        arm: "text", "none" (no injection) or "oracle" (the plan of a real song).
+        full: whether exact means are added.
+        scope: where the plan acts; the model's own if None.
+        layers: which layers; all if None.
+        strength: of the injection.
+        bars: of each piece; None where the text says it.
+    """
+
+    arm: str
+    bars: int | None
+    full: bool = False
+    scope: Scope | None = None
+    layers: tuple[int, ...] | None = None
+    strength: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """For folders and logs: text-full-plan-0.1-x0.5-16."""
+        parts = [
+            self.arm,
+            "full" if self.full else "bridge",
+            self.scope or "own",
+            "all" if self.layers is None else ".".join(map(str, self.layers)),
+            f"x{self.strength:g}",
+            "free" if self.bars is None else str(self.bars),
+        ]
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A piece that is wanted: of which prompt and seed, and in the oracle arm after which song."""
+
+    prompt: str
+    text: str
+    seed: int
+    song: str = ""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pieces of one cell that are composed together."""
+
+    id: str
+    setup: Setup
+    cell: Cell
+    items: tuple[Item, ...]
+    levels: str = field(default="", compare=False)
+
+
+def chunks(setup: Setup, cell: Cell, items: Sequence[Item], levels: Path | None = None) -> Iterator[Chunk]:
+    """Cut a cell into chunks of at most `setup.batch` songs at once, candidates included."""
+    together = max(1, setup.batch // (setup.best_of if cell.full else 1))
+    shaping: Row = {"setup": setup.identity(cell), "cell": dataclasses.asdict(cell)}
+    if cell.full and levels is not None:
+        shaping["levels"] = sha256_file(levels)
+    for first in range(0, len(items), together):
+        part = tuple(items[first : first + together])
+        rows = [dataclasses.asdict(item) for item in part]
+        digest = hashlib.sha256(json.dumps([shaping, rows], sort_keys=True).encode()).hexdigest()
+        yield Chunk(f"{cell.name}-{digest[:12]}", setup, cell, part, str(levels or ""))
+
+
+def compose(chunk: Chunk, threads: int | None = None) -> Row:
+    """Compose and measure a chunk, write its MIDI files, and return its row for the log.
+
+    Args:
+        chunk: what to compose.
+        threads: of this process; several processes on a few cores are fastest with one each.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    began = time.perf_counter()
+    composer = _composer(chunk.setup)
+    requests = [
+        Request(
+            item.text,
+            seed=seed_of(item.seed, item.prompt, 0),
+            bars=chunk.cell.bars,
+            sections=read_timeline(item.text),
+        )
+        for item in chunk.items
+    ]
+    settings = Settings(
+        sampling=chunk.setup.sampling,
+        injected=chunk.cell.arm != "none",
+        scope=chunk.cell.scope,
+        layers=chunk.cell.layers,
+        strength=chunk.cell.strength,
+        guidance_scale=chunk.setup.guidance_scale,
+        nfe=chunk.setup.nfe,
+    )
+    if chunk.cell.arm == "oracle":
+        source = oracle.source(chunk.setup.songs)
+        plan = oracle.padded([source.plan(item.song, composer.model) for item in chunk.items], chunk.cell.bars)
+        pieces = composer.compose(requests, settings, plan)
+    elif chunk.cell.full:
+        pieces = _full_system(chunk.setup, chunk.levels).compose(requests, settings)
+    else:
+        pieces = composer.compose(requests, settings)
+    rows = [_row(chunk, item, piece) for item, piece in zip(chunk.items, pieces, strict=True)]
+    return {"seconds": round(time.perf_counter() - began, 2), "pieces": rows}
+
+
+def _row(chunk: Chunk, item: Item, piece: Piece) -> Row:
+    path = Path("pieces") / chunk.id / f"{item.prompt}-{item.seed}.mid"
+    midi.write(piece.midi, Path(chunk.setup.folder) / path)
+    song = Song(piece.midi)
+    whole = measure(song)
+    bars = int(str(whole["bars"]).removesuffix(".0"))
+    spans = [(first, first + WINDOW) for first in range(0, bars - WINDOW + 1, WINDOW)]
+    spans += [span for span in SPANS if span[1] <= bars]
+    spans += [(section.first - 1, section.last) for section in piece.request.sections if section.last <= bars]
+    return {
+        "prompt": item.prompt,
+        "seed": item.seed,
+        "tokens": len(piece.tokens),
+        "midi": str(path),
+        "attributes": whole,
+        "spans": {span_name(span): measure(song, *span) for span in spans},
+        **({"full_system": dict(piece.about)} if piece.about else {}),
+    }
+
+
+def span_name(span: tuple[int, int]) -> str:
+    """Bars of a span, counted from 1, both included: "1-4"."""
+    return f"{span[0] + 1}-{span[1]}"
+
+
+@lru_cache(maxsize=1)
+def _composer(setup: Setup) -> Composer:
+    """Models of a worker process, loaded for its first chunk."""
+    model = MuseFormer.from_pretrained(setup.model).to(setup.device)
+    bridge = bridges.load(setup.bridge, setup.device)
+    bridge.read_with(_probe(setup.probe))
+    return Composer(model, bridge)
+
+
+@lru_cache(maxsize=1)
+def _full_system(setup: Setup, levels: str) -> FullSystem:
+    means = Means(strength=setup.tilt, best_of=setup.best_of)
+    return FullSystem(_composer(setup), _probe(setup.probe), Levels.load(levels), means)
+
+
+@lru_cache(maxsize=1)
+def _probe(path: str) -> Probe:
+    """What reads prompts, for the bridge and the full system."""
+    return Probe.from_pretrained(path)
+
+
+@lru_cache(maxsize=8)
+def _identity(path: str) -> str:
+    """Hash of a model's weights."""
+    weights = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
+    if not weights.is_file():
+        raise InputError(f"{path} must be a model (a folder with model.safetensors, or a checkpoint); there is none")
+    return sha256_file(weights)

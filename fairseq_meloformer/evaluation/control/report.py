@@ -1,0 +1,433 @@
+"""From measured pieces to the numbers of the control report, and to its table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fairseq_meloformer.composing.full_system import f1
+from fairseq_meloformer.evaluation.control.measure import WINDOW, span_name
+from fairseq_meloformer.evaluation.control.scoring import Bootstrap, Score, is_right, medians
+from fairseq_meloformer.jobs import write_atomic
+from fairseq_meloformer.measures.attributes import AXES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from fairseq_meloformer.evaluation.control.measure import Cell, Item, Row
+    from fairseq_meloformer.evaluation.control.scoring import Interval, Values
+    from fairseq_meloformer.words.directions import Asked
+
+    Pieces = dict[tuple[Cell, str, int], Row]
+    Wanted = Mapping[Cell, Sequence[Item]]
+    Timelines = Mapping[str, Mapping[str, Asked]]
+    """What the sections of a timeline ask for, by its name and their bars ("1-8")."""
+
+_OTHERS: Final = 8
+"""Each prompt's directions are held against the pieces of so many other prompts."""
+_EARLY, _LATE = (0, 4), (8, 16)
+_TARGETS: Final = {
+    "bridge": {"mean": ">= 80 %", "lift": ">= 25", "gap": ">= 70 %", "languages": "within 3", "bars": "within 4"},
+    "full": {"mean": ">= 90 %", "lift": ">= 35", "gap": "", "languages": "within 2", "bars": "within 2"},
+}
+
+
+class _Scorer:
+    """Scores of cells against the medians of the pieces without injection."""
+
+    def __init__(self, pieces: Pieces, wanted: Wanted, prompts: Mapping[str, Asked]) -> None:
+        self.pieces = pieces
+        self.wanted = wanted
+        self.prompts = prompts
+        self.names = list(prompts)
+        none = [row for (cell, _, _), row in pieces.items() if cell.arm == "none"]
+        self.whole = medians(row["attributes"] for row in none)
+        spans = sorted({name for row in none for name in row["spans"]})
+        self.middles: dict[str, Values] = {
+            name: medians(row["spans"][name] for row in none if name in row["spans"]) for name in spans
+        }
+
+    def middle(self, cell: Cell, span: str | None) -> Values:
+        """Medians over the bars in question: shorter pieces against the beginnings of those without injection."""
+        if span is None:
+            span = None if cell.bars is None else span_name((0, cell.bars))
+        return self.middles.get(span or "", self.whole)
+
+    def text(self, cell: Cell, *spans: str, seed: int | None = None) -> Score:
+        """Pieces of a cell, or each of some spans of them, against the directions of their own prompts."""
+        score = Score(self.names)
+        for item in self.wanted.get(cell, ()):
+            if item.prompt in self.prompts and seed in (None, item.seed):
+                for span in spans or (None,):
+                    self._add(score, item.prompt, cell, item, span)
+        return score
+
+    def shuffled(self, cell: Cell, span: str | None = None) -> Score:
+        """Pieces of a cell against the directions of other prompts."""
+        score = Score(self.names)
+        items: dict[str, list[Item]] = {}
+        for item in self.wanted.get(cell, ()):
+            if item.prompt in self.prompts:
+                items.setdefault(item.prompt, []).append(item)
+        for name in items:
+            rest = [other for other in items if other != name]
+            for other in Random(name).sample(rest, min(_OTHERS, len(rest))):
+                for item in items[other]:
+                    self._add(score, name, cell, item, span, 1 / min(_OTHERS, len(rest)))
+        return score
+
+    def _add(self, score: Score, name: str, cell: Cell, item: Item, span: str | None, weight: float = 1.0) -> None:
+        row = self.pieces.get((cell, item.prompt, item.seed))
+        measured = None if row is None else row["attributes"] if span is None else row["spans"].get(span)
+        score.add(name, self.prompts[name].directions, measured, self.middle(cell, span), weight)
+
+
+def results(
+    pieces: Pieces,
+    prompts: Mapping[str, Asked],
+    wanted: Wanted,
+    base: Cell,
+    *,
+    storms: Mapping[str, Asked],
+    exact: Mapping[str, Row],
+    songs: Mapping[str, str],
+    timelines: Timelines,
+) -> dict[str, Any]:
+    """All numbers of the report, ready for JSON.
+
+    Args:
+        pieces: what was composed.
+        prompts: what each asks for.
+        wanted: the items of each cell; those without a piece count as wrong.
+        base: the text arm of bridge only.
+        storms: what the two storms ask for.
+        exact: prompts with exact requests.
+        songs: which song the oracle follows for each prompt.
+        timelines: pieces of several sections.
+    """
+    scorer = _Scorer(pieces, wanted, prompts)
+    boot = Bootstrap(len(prompts))
+    full = replace(base, full=True)
+    short = _short(base, wanted)
+    found: dict[str, Any] = {"medians": scorer.whole, "prompts": _prompts(prompts), "systems": {}}
+    for name, cell in (("bridge", base), ("full", full)):
+        if wanted.get(cell):
+            found["systems"][name] = _system(scorer, boot, cell)
+            found["systems"][name]["storms"] = _storms(scorer, short, storms, full=cell.full)
+            found["systems"][name]["sections"] = _sections(scorer, short, timelines, full=cell.full)
+    oracle = replace(base, arm="oracle")
+    if songs:
+        found["oracle"] = _oracle(scorer, boot, base, oracle) | {"songs": dict(songs)}
+    found["scopes"] = _sweep(scorer, boot, base, lambda cell: cell.scope is not None and cell.strength == 1)
+    found["strengths"] = _sweep(scorer, boot, base, lambda cell: cell.scope is not None and cell.layers is None)
+    exactly = replace(full, bars=None)
+    if wanted.get(exactly):
+        found["exact"] = _exact(pieces, exactly, wanted[exactly], exact)
+    found["pieces"] = {"wanted": sum(map(len, wanted.values())), "made": len(pieces)}
+    found["tokens_per_bar"] = _tokens_per_bar(pieces)
+    return found
+
+
+def _short(base: Cell, wanted: Wanted) -> list[Cell]:
+    """Cells that may hold the storms: bridge only and full system, of any length."""
+    return [cell for cell in wanted if cell.arm == "text" and replace(cell, full=False, bars=base.bars) == base]
+
+
+def _prompts(prompts: Mapping[str, Asked]) -> dict[str, Any]:
+    asked = {axis: sum(axis in prompt.directions for prompt in prompts.values()) for axis in AXES}
+    languages = {lang: sum(prompt.lang == lang for prompt in prompts.values()) for lang in ("zh", "en")}
+    return {"count": len(prompts), "asked": asked, "languages": languages}
+
+
+def _system(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, Any]:
+    text, shuffled = scorer.text(cell), scorer.shuffled(cell)
+    prompts = scorer.prompts
+
+    def of(quality: str, value: str) -> Score:
+        return text.only(lambda name: getattr(prompts[name], quality) == value)
+
+    early, late = (scorer.text(cell, span_name(span)) for span in (_EARLY, _LATE))
+    seeds = sorted({item.seed for item in scorer.wanted[cell] if item.prompt in prompts})
+    found = {
+        "mean": boot.mean(text),
+        "axes": boot.axes(text),
+        "shuffled": {"mean": boot.mean(shuffled), "axes": boot.axes(shuffled)},
+        "lift": boot.difference(text, shuffled),
+        "languages": {
+            **{lang: boot.mean(of("lang", lang)) for lang in ("zh", "en")},
+            "difference": boot.difference(of("lang", "zh"), of("lang", "en")),
+            "axes": {lang: boot.axes(of("lang", lang)) for lang in ("zh", "en")},
+        },
+        "kinds": {kind: boot.mean(of("kind", kind)) for kind in ("stated", "implied")},
+        "seeds": [boot.mean(scorer.text(cell, seed=seed))["value"] for seed in seeds],
+        "windows": _windows(scorer, boot, cell),
+    }
+    if cell.bars is not None and cell.bars >= _LATE[1]:
+        found["bars"] = {
+            "1-4": boot.mean(early),
+            "9-16": boot.mean(late),
+            "difference": boot.difference(late, early),
+            # What takes more bars to measure, as mode does, shows no better in more bars here.
+            "by_windows": boot.difference(*(scorer.text(cell, *_windows_of(*span)) for span in (_LATE, _EARLY))),
+        }
+    return found
+
+
+def _windows(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, dict[str, Interval]]:
+    """Accuracy in windows of bars."""
+    return {
+        name: {"text": boot.mean(scorer.text(cell, name)), "shuffled": boot.mean(scorer.shuffled(cell, name))}
+        for name in _windows_of(0, cell.bars or 0)
+    }
+
+
+def _windows_of(first: int, end: int) -> list[str]:
+    """Names of the windows from a bar (from 0) to before another."""
+    return [span_name((bar, bar + WINDOW)) for bar in range(first, end - WINDOW + 1, WINDOW)]
+
+
+def _oracle(scorer: _Scorer, boot: Bootstrap, base: Cell, cell: Cell) -> dict[str, Any]:
+    followed = {item.prompt for item in scorer.wanted[cell]}
+    score = scorer.text(cell)
+    # The gap is that of the prompts for which there is a song.
+    text, shuffled = (part.only(lambda name: name in followed) for part in (scorer.text(base), scorer.shuffled(base)))
+    return {
+        "mean": boot.mean(score),
+        "axes": boot.axes(score),
+        "prompts": len(followed),
+        "gap_closed": boot.gap_closed(text, shuffled, score),
+    }
+
+
+def _storms(scorer: _Scorer, cells: Sequence[Cell], storms: Mapping[str, Asked], *, full: bool) -> dict[str, Any]:
+    """Share of pieces of each storm on the asked side, by axis."""
+    found: dict[str, Any] = {}
+    for name, asked in storms.items():
+        for cell in cells:
+            items = [item for item in scorer.wanted[cell] if item.prompt == name and cell.full == full]
+            if not items:
+                continue
+            rows = [scorer.pieces.get((cell, name, item.seed)) for item in items]
+            middle = scorer.middle(cell, None)
+            shares = {}
+            for axis, sign in asked.directions.items():
+                right = [is_right(axis, sign, row and row["attributes"].get(axis), middle.get(axis)) for row in rows]
+                shares[axis] = round(sum(right) / len(right), 4)
+            found[asked.text] = {"pieces": len(items), **shares}
+    return found
+
+
+def _sections(scorer: _Scorer, cells: Sequence[Cell], timelines: Timelines, *, full: bool) -> dict[str, Any]:
+    """How sections of timelines follow their own text: right directions of all, and sections with most of them right.
+
+    Beside it the same against the text of the piece's other section.
+    """
+    own: list[list[bool]] = []
+    other: list[bool] = []
+    for cell in (cell for cell in cells if cell.full == full):
+        for item in scorer.wanted[cell]:
+            row = scorer.pieces.get((cell, item.prompt, item.seed))
+            for span, section in product(timelines.get(item.prompt, {}), repeat=2):
+                measured = {} if row is None else row["spans"].get(span, {})
+                middle = scorer.middle(cell, span)
+                asked = timelines[item.prompt][section].directions
+                hits = [is_right(axis, sign, measured.get(axis), middle.get(axis)) for axis, sign in asked.items()]
+                if section == span:
+                    own.append(hits)
+                else:
+                    other += hits
+    if not own:
+        return {}
+    return {
+        "sections": len(own),
+        "directions": round(float(np.mean([hit for hits in own for hit in hits])), 4),
+        "obeying": round(float(np.mean([2 * sum(hits) > len(hits) for hits in own])), 4),
+        "directions_of_the_other": round(float(np.mean(other)), 4),
+    }
+
+
+def _sweep(scorer: _Scorer, boot: Bootstrap, base: Cell, chosen: Callable[[Cell], bool]) -> list[dict[str, Any]]:
+    """Accuracy of the cells of a sweep, and what the same pieces score on other prompts' directions."""
+    return [
+        {
+            "scope": cell.scope,
+            "layers": None if cell.layers is None else list(cell.layers),
+            "strength": cell.strength,
+            "text": boot.mean(scorer.text(cell)),
+            "shuffled": boot.mean(scorer.shuffled(cell)),
+        }
+        for cell in scorer.wanted
+        if cell.arm == "text" and not cell.full and cell != base and chosen(cell)
+    ]
+
+
+def _exact(pieces: Pieces, cell: Cell, items: Sequence[Item], exact: Mapping[str, Row]) -> dict[str, Any]:
+    """How often tempo, key and number of bars are kept, and the mean F1 of instruments."""
+    tempo, key, bars, instruments = [], [], [], []
+    for item in items:
+        asked, row = exact[item.prompt], pieces.get((cell, item.prompt, item.seed))
+        got = {} if row is None else row["attributes"]
+        tempo.append("tempo" in got and abs(12 * math.log2(got["tempo"] / asked["tempo"])) <= 0.5)
+        key.append(got.get("key") == asked["key"])
+        bars.append(abs(got.get("bars", -9) - asked["length"]) <= 1)
+        instruments.append(f1(asked["instruments"], got.get("instruments", [])))
+    means = {"tempo": tempo, "key": key, "bars": bars, "instrument_f1": instruments}
+    return {"prompts": len(items), **{name: round(float(np.mean(values)), 4) for name, values in means.items()}}
+
+
+def _tokens_per_bar(pieces: Pieces) -> float:
+    tokens = sum(int(row["tokens"]) for row in pieces.values())
+    bars = sum(float(row["attributes"]["bars"]) for row in pieces.values())
+    return round(tokens / max(1.0, bars), 1)
+
+
+def write_markdown(found: dict[str, Any], path: Path) -> None:
+    """The report as a page of tables."""
+    lines = [
+        "# Control report",
+        "",
+        _summary(found),
+        "",
+        *_targets(found),
+        *_axes(found),
+        *_storm_table(found),
+        *_section_table(found),
+        *_sweep_table(found),
+        "",
+    ]
+    write_atomic(path, lambda file: file.write("\n".join(lines).encode()))
+
+
+def _summary(found: dict[str, Any]) -> str:
+    prompts = found["prompts"]
+    return (
+        f"{prompts['count']} prompts ({prompts['languages']['zh']} Chinese), {found['pieces']['made']} pieces. An axis "
+        "is right if a piece lies on the asked side of the same model's median without injection; failures are wrong; "
+        "chance is 50 %. Intervals: 95 %, bootstrap over prompts."
+    )
+
+
+def _targets(found: dict[str, Any]) -> list[str]:
+    systems = found["systems"]
+    rows: list[tuple[str, dict[str, str], str]] = []
+
+    def add(title: str, target: str, cell: Callable[[dict[str, Any]], str]) -> None:
+        rows.append((title, {name: cell(system) for name, system in systems.items()}, target))
+
+    add("mean directional accuracy", "mean", lambda system: percent(system["mean"]))
+    add("shuffled", "", lambda system: percent(system["shuffled"]["mean"]))
+    add("lift over shuffled, points", "lift", lambda system: points(system["lift"]))
+    add("zh", "", lambda system: percent(system["languages"]["zh"]))
+    add("en", "", lambda system: percent(system["languages"]["en"]))
+    add("zh - en, points", "languages", lambda system: points(system["languages"]["difference"]))
+    add("stated prompts", "", lambda system: percent(system["kinds"]["stated"]))
+    add("implied prompts", "", lambda system: percent(system["kinds"]["implied"]))
+    if all("bars" in system for system in systems.values()):
+        add("bars 1-4", "", lambda system: percent(system["bars"]["1-4"]))
+        add("bars 9-16", "", lambda system: percent(system["bars"]["9-16"]))
+        add("bars 9-16 minus 1-4, points", "bars", lambda system: points(system["bars"]["difference"]))
+        add(f"the same, {WINDOW} bars at a time", "", lambda system: points(system["bars"]["by_windows"]))
+    add("by seed", "", lambda system: ", ".join(f"{value:.1%}" for value in system["seeds"] if value is not None))
+    names = {"bridge": "bridge only", "full": "full system"}
+    lines = [
+        "| | " + " | ".join(f"{names[name]} | target" for name in systems) + " |",
+        "|---" * (1 + 2 * len(systems)) + "|",
+    ]
+    for title, values, target in rows:
+        cells = " | ".join(f"{values[name]} | {_TARGETS[name].get(target, '')}" for name in systems)
+        lines.append(f"| {title} | {cells} |")
+    return [*lines, *_oracle_lines(found), *_exact_lines(found)]
+
+
+def _oracle_lines(found: dict[str, Any]) -> list[str]:
+    oracle = found.get("oracle")
+    if oracle is None:
+        return []
+    text = (
+        f"Oracle (plans of real songs, {oracle['prompts']} prompts): {percent(oracle['mean'])}. Share of the gap from "
+        f"shuffled to oracle that the text closes, bridge only: {percent(oracle['gap_closed'])} "
+        f"(target {_TARGETS['bridge']['gap']})."
+    )
+    return ["", text]
+
+
+def _exact_lines(found: dict[str, Any]) -> list[str]:
+    exact = found.get("exact")
+    if exact is None:
+        return []
+    text = (
+        f"Exact requests, {exact['prompts']} prompts, full system: tempo within its bin {exact['tempo']:.1%} (95 %), "
+        f"key {exact['key']:.1%} (95 %), bars +-1 {exact['bars']:.1%} (98 %), instruments F1 "
+        f"{exact['instrument_f1']:.3f} (0.92)."
+    )
+    return ["", text]
+
+
+def _axes(found: dict[str, Any]) -> list[str]:
+    systems = found["systems"]
+    columns = [(f"{name}, {arm}", system["axes"] if arm == "text" else system["shuffled"]["axes"])
+               for name, system in systems.items() for arm in ("text", "shuffled")]  # fmt: skip
+    if "oracle" in found:
+        columns.append(("oracle", found["oracle"]["axes"]))
+    lines = ["", "## By axis", "", "| axis | asked by | " + " | ".join(name for name, _ in columns) + " |"]
+    lines.append("|---" * (2 + len(columns)) + "|")
+    for axis in AXES:
+        values = " | ".join(percent(column[axis]) for _, column in columns)
+        lines.append(f"| {axis} | {found['prompts']['asked'][axis]} | {values} |")
+    return lines
+
+
+def _storm_table(found: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {text} | {name} | {row['pieces']} | "
+        + ", ".join(f"{axis} {share:.0%}" for axis, share in row.items() if axis != "pieces")
+        + " |"
+        for name, system in found["systems"].items()
+        for text, row in system["storms"].items()
+    ]
+    return (
+        ["", "## Storms", "", "| prompt | system | pieces | on the asked side |", "|---|---|---|---|", *rows]
+        if rows
+        else []
+    )
+
+
+def _section_table(found: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {name} | {row['sections']} | {row['directions']:.1%} | {row['obeying']:.1%} | "
+        f"{row['directions_of_the_other']:.1%} |"
+        for name, system in found["systems"].items()
+        if (row := system["sections"])
+    ]
+    head = "| system | sections | right directions | sections with most right | directions of the other section |"
+    return ["", "## Sections of timelines", "", head, "|---|---|---|---|---|", *rows] if rows else []
+
+
+def _sweep_table(found: dict[str, Any]) -> list[str]:
+    rows = []
+    for row in [*found["scopes"], *(row for row in found["strengths"] if row["strength"] != 1)]:
+        layers = "all" if row["layers"] is None else ", ".join(map(str, row["layers"]))
+        values = f"{percent(row['text'])} | {percent(row['shuffled'])}"
+        rows.append(f"| {row['scope']} | {layers} | {row['strength']:g} | {values} |")
+    head = ["", "## Scopes, layers, strengths (bridge only)", "", "| scope | layers | strength | text | shuffled |"]
+    return [*head, "|---|---|---|---|---|", *rows] if rows else []
+
+
+def percent(interval: Interval) -> str:
+    """A share with its interval, such as 83.1% [79%, 87%]."""
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    return "-" if value is None or low is None or high is None else f"{value:.1%} [{low:.0%}, {high:.0%}]"
+
+
+def points(interval: Interval) -> str:
+    """A difference with its interval in percentage points, such as +31.2 [27.0, 35.1]."""
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    if value is None or low is None or high is None:
+        return "-"
+    return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

@@ -1,0 +1,1 @@
+"""The bridge against other ways from text to a plan."""

@@ -1,0 +1,1 @@
+"""Is it like real music? Composed pieces beside held-out songs."""

@@ -1,0 +1,5 @@
+"""MIDI files to notes and back."""
+
+from fairseq_meloformer.midi.files import bar_lines, read, write
+
+__all__ = ["bar_lines", "read", "write"]

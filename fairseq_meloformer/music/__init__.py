@@ -1,1 +1,0 @@
-"""MIDI <-> tokens <-> measured attributes <-> words."""

@@ -1,0 +1,1 @@
+"""Music to see and hear: piano rolls and sound."""

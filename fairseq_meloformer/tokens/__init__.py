@@ -1,0 +1,1 @@
+"""Notes to MuseFormer's tokens and back, and which token may follow which."""

@@ -1,0 +1,342 @@
+"""What a prompt says outright, read word by word: the words of requests.yaml and the small grammar of stated.yaml.
+
+The probe guesses what a text is like; a reader that knows "not", "too" and 别 need not guess. It reads phrases, longest
+first and with word endings and filler words disregarded, joins qualities with the things that they are said of ("long"
+asks for something else of notes than of intervals), and turns round what is denied in its clause.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.words import requests
+from fairseq_meloformer.words.numerals import CHINESE, number
+from fairseq_meloformer.words.scenes import LANGUAGES, read_yaml
+
+FILE: Final = Path(__file__).with_name("stated.yaml")
+
+_ASKED: Final = 0.8
+_STRONG: Final = 1.0
+_MILD: Final = 0.5
+_NEAR: Final = 3  # items between a quality and its thing
+_GRAMMAR: Final = (
+    *("deny", "deny_one", "excess", "reverse", "enough", "joins", "apart", "raise", "lower"),
+    *("strongly", "mildly", "void", "fillers"),
+)
+_HAN: Final = re.compile(r"[\u4e00-\u9fff]")
+_SPACE: Final = re.compile(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
+_TOKEN: Final = re.compile(r"[\u4e00-\u9fff]|[a-z]+(?:'[a-z]+)?|\d+|[^\s\w]")
+_BPM: Final = re.compile(
+    r"(\d{2,3})\s*(?:bpm|beats|拍)|(?:tempo|速度|quarter note|四分音符)\s*[=:：]?\s*(\d{2,3})"
+    rf"|每分钟\s*({CHINESE})\s*拍"
+)
+
+_DROPPED: Final = frozenset("的地了着很把")  # from Chinese wording; other fillers are part of a word as often as not
+
+Tokens = tuple[str, ...]
+
+
+@dataclass
+class _Phrase:
+    """What a phrase may be: words of the grammar, requests of their own, qualities, things, measures; signs by axis."""
+
+    grammar: set[str] = field(default_factory=set)
+    asks: dict[str, int] = field(default_factory=dict)
+    quality: dict[str, int] = field(default_factory=dict)
+    thing: set[str] = field(default_factory=set)
+    measure: set[str] = field(default_factory=set)
+
+
+@dataclass
+class _Item:
+    """A phrase found in the text, or a word that is none."""
+
+    phrase: _Phrase
+    tokens: Tokens
+    known: bool
+    filler: bool
+    spent: bool = False
+
+    def has(self, *grammar: str) -> bool:
+        return not self.spent and bool(self.phrase.grammar.intersection(grammar))
+
+
+@dataclass
+class _Statement:
+    """A request for one axis, at an item of its clause."""
+
+    axis: str
+    sign: int
+    place: int
+    amount: float = _ASKED
+    turned: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read: values by axis in [-1, 1], and the share of the text's words that it is made of."""
+
+    values: dict[str, float]
+    coverage: float
+
+
+class StatedReader:
+    """Reads requests; see the module."""
+
+    def __init__(self, wording: Path = requests.FILE, grammar: Path = FILE) -> None:
+        """Read and check the files.
+
+        Raises:
+            InputError: one is not of the form that it explains itself.
+        """
+        content = read_yaml(grammar)
+        missing = [
+            f"{part}, {lang}"
+            for part in _GRAMMAR
+            for lang in LANGUAGES
+            if not isinstance(content, dict) or not _texts((content.get(part) or {}).get(lang))
+        ]
+        if missing:
+            raise InputError(f"{grammar} must have lists of words for {'; '.join(missing)}")
+        self._fillers = {token for lang in LANGUAGES for text in content["fillers"][lang] for token in _tokens(text)}
+        self._phrases: dict[Tokens, _Phrase] = {}
+        for part in _GRAMMAR[:-1]:
+            for lang in LANGUAGES:
+                for text in content[part][lang]:
+                    self._phrase(text).grammar.add(part)
+        self._add_wording(requests.Requests(wording).content)
+        self._longest = max(map(len, self._phrases))
+
+    def read(self, text: str) -> Reading:
+        """Values of the axes that the text speaks of outright."""
+        clean = _SPACE.sub(",", text)  # between Chinese characters, a space is punctuation
+        clean = unicodedata.normalize("NFKC", clean).casefold().replace("’", "'")
+        said: list[_Statement] = list(_beats(clean))
+        items = list(self._items(_tokens(clean)))
+        for clause in _clauses(items):
+            if any(item.has("reverse") for item in clause):
+                for statement in said:
+                    statement.turned = True
+            said += _read_clause(clause)
+        totals: dict[str, list[float]] = {}
+        for statement in said:
+            totals.setdefault(statement.axis, []).append(
+                statement.amount * statement.sign * (-1 if statement.turned else 1)
+            )
+        values = {axis: _joined(found) for axis, found in totals.items()}
+        words = [item for item in items if not item.filler and not _is_stop(item.tokens[0])]
+        known = sum(len(item.tokens) for item in words if item.known)
+        return Reading(values, known / max(1, sum(len(item.tokens) for item in words)))
+
+    def _items(self, tokens: Tokens) -> Iterator[_Item]:
+        place = 0
+        while place < len(tokens):
+            length, phrase = self._longest_at(tokens, place)
+            filler = phrase is None and tokens[place] in self._fillers
+            yield _Item(phrase or _Phrase(), tokens[place : place + length], phrase is not None, filler)
+            place += length
+
+    def _longest_at(self, tokens: Tokens, place: int) -> tuple[int, _Phrase | None]:
+        """How many tokens from `place` on the longest phrase takes, with fillers inside it skipped."""
+        found: tuple[int, _Phrase | None] = (1, None)
+        read: Tokens = ()
+        full: Tokens = ()
+        for end, token in enumerate(tokens[place : place + self._longest + 3], start=1):
+            full += (token,)
+            if end == 1 or token not in self._fillers:
+                read += (token,)
+            phrase = self._phrases.get(full) or (self._phrases.get(read) if token not in self._fillers else None)
+            if phrase is not None:
+                found = (end, phrase)
+        return found
+
+    def _phrase(self, text: str) -> _Phrase:
+        return self._phrases.setdefault(_tokens(text.casefold()), _Phrase())
+
+    def _add_wording(self, content: Any) -> None:  # noqa: ANN401 - YAML that Requests has checked
+        for lang, axis, pole in product(LANGUAGES, AXES, requests.POLES):
+            sign = requests.POLES[pole]
+            for form in requests.FORMS:
+                for text in content["axes"][axis][pole][lang][form]:
+                    self._add_asking(text, axis, sign)
+            for text in content["kinds"][axis][lang][pole]:
+                self._phrase(text).quality[axis] = sign
+        for lang in LANGUAGES:
+            for text in content["neutral"][lang]:
+                self._phrase(text).grammar.add("void")
+        for lang, axis in product(LANGUAGES, AXES):
+            things = content["kinds"][axis][lang]["things"]
+            counted = things if content["kinds"][axis].get("counted") else []
+            for text in things:
+                self._phrase(text).thing.add(axis)
+            for text in (*content["measures"][axis][lang], *counted):
+                self._phrase(text).measure.add(axis)
+
+    def _add_asking(self, text: str, axis: str, sign: int) -> None:
+        """Add a request, also without its filler words where two words are left."""
+        tokens = _tokens(text.casefold())
+        bare = tuple(
+            token for token in tokens if token not in self._fillers or (_HAN.match(token) and token not in _DROPPED)
+        )
+        for form in {tokens, bare} if len(bare) > 1 or tokens[:1] == ("be",) else {tokens}:
+            phrase = self._phrases.setdefault(form, _Phrase())
+            if not phrase.grammar & {"void", "deny", "deny_one", "joins", "apart", "enough", "reverse", "excess"}:
+                phrase.asks[axis] = sign
+
+
+@cache
+def default_reader() -> StatedReader:
+    """The reader of the files that come with MeloFormer, read once."""
+    return StatedReader()
+
+
+def _read_clause(items: Sequence[_Item]) -> list[_Statement]:
+    said = sorted([*_qualities(items), *_requests(items)], key=lambda statement: statement.place)
+    denied = single = False
+    for index, statement in enumerate(said):
+        before = items[said[index - 1].place + 1 if index else 0 : statement.place]
+        carried = index > 0 and (said[index - 1].place == statement.place or any(item.has("joins") for item in before))
+        single = single and carried
+        if denials := _denials(before):
+            # Two at a stretch take each other back; an excess does not add to a denial: "not too loud".
+            turned = len([item for item in denials if not item.has("excess")] or denials[:1]) % 2 == 1
+            # One reaches on to the clause's end, one of a single request as far as "or" carries it.
+            denied, single = (turned, False) if any(item.has("deny") for item in denials) else (denied, turned)
+        statement.turned = single or denied
+        statement.amount = _amount([*before, *items[statement.place + 1 : statement.place + 3]])
+    if said and any(item.has("deny") for item in items[said[-1].place + 1 :]):
+        said[-1].turned = not said[-1].turned
+    if any(item.has("enough") for item in items):
+        for statement in said:
+            statement.turned = False
+    return said
+
+
+def _denials(before: Sequence[_Item]) -> list[_Item]:
+    """The last denials before a statement: those with nothing but fillers between them."""
+    found: list[_Item] = []
+    for item in reversed(before):
+        if item.has("deny", "deny_one", "excess"):
+            found.append(item)
+        elif found and not item.filler:
+            break
+    return found
+
+
+def _amount(near: Sequence[_Item]) -> float:
+    if any(item.has("strongly") for item in near):
+        return _STRONG
+    return _MILD if any(item.has("mildly") for item in near) else _ASKED
+
+
+def _qualities(items: Sequence[_Item]) -> Iterator[_Statement]:
+    """Statements of a quality and a thing that stand close together: each quality takes the nearest thing."""
+    for relate in (_said_of, _counted):  # "more long notes" is about long notes
+        for index, item in enumerate(items):
+            for place in sorted(range(len(items)), key=lambda place: (abs(place - index), place < index)):
+                other = items[place]
+                if item.spent or place == index or abs(place - index) > _NEAR or (relate is _counted and other.spent):
+                    continue
+                if signs := relate(item.phrase, other.phrase):
+                    item.spent = other.spent = True
+                    yield from (_Statement(axis, sign, index) for axis, sign in signs.items())
+
+
+def _said_of(quality: _Phrase, thing: _Phrase) -> dict[str, int]:
+    return {axis: sign for axis, sign in quality.quality.items() if axis in thing.thing and axis not in thing.measure}
+
+
+def _counted(change: _Phrase, measure: _Phrase) -> dict[str, int]:
+    """What many or few of it, or more or less of it, ask for."""
+    signs = {axis: sign for axis, sign in change.quality.items() if axis in measure.thing}
+    rising = 1 if "raise" in change.grammar else -1 if "lower" in change.grammar else 0
+    return dict.fromkeys(measure.measure, rising) | signs if rising else signs
+
+
+def _requests(items: Sequence[_Item]) -> Iterator[_Statement]:
+    """Statements of phrases that ask by themselves."""
+    for index, item in enumerate(items):
+        if item.spent or (len(item.tokens) == 1 and _HAN.match(item.tokens[0]) and not _alone(items, index)):
+            continue
+        yield from (_Statement(axis, sign, index) for axis, sign in item.phrase.asks.items())
+
+
+def _alone(items: Sequence[_Item], index: int) -> bool:
+    """Whether a single character is a word: none that is unknown stands beside it, as one does in 高山."""
+    beside = [items[place] for place in (index - 1, index + 1) if 0 <= place < len(items)]
+    return all(item.known or item.filler or not _HAN.match(item.tokens[0]) for item in beside)
+
+
+def _clauses(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    clause: list[_Item] = []
+    for item in items:
+        if _is_stop(item.tokens[0]) or item.has("apart"):
+            yield clause
+            clause = []
+        else:
+            clause.append(item)
+    yield clause
+
+
+def _is_stop(mark: str) -> bool:
+    return mark in '.,;:!?、。!-—–…()"/'
+
+
+def _beats(text: str) -> Iterator[_Statement]:
+    for match in _BPM.finditer(text):
+        amount = requests.tempo_asked(number(match[1] or match[2] or match[3]))
+        yield _Statement("tempo", 1 if amount > 0 else -1, 0, abs(amount))
+
+
+def _joined(values: Sequence[float]) -> float:
+    """The strongest of values on one side; 0 where both sides are asked for ("neither fast nor slow")."""
+    low, high = min(values), max(values)
+    return 0.0 if low < 0 < high else high if high > 0 else low
+
+
+def _tokens(text: str) -> Tokens:
+    """English words without endings, single Chinese characters, numbers, punctuation."""
+    return tuple(_stem(token) for token in _TOKEN.findall(text))
+
+
+@cache
+def _stem(word: str) -> str:
+    """A word without the endings of number, comparison, adverb and verb; crude, but the same for text and wording."""
+    if len(word) < 4 or not word.isascii() or word in _KEPT:
+        return _KEPT.get(word, word)
+    word = word.removesuffix("'s")
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("iest", "ier", "ily", "ie"):
+        if word.endswith(ending) and len(word) > len(ending) + 1:
+            return word.removesuffix(ending) + "y"
+    for ending in ("ing", "est", "ed", "er", "ly"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            word = word.removesuffix(ending)
+            if word[-1] == word[-2] and word[-1] not in "lsz":
+                word = word[:-1]
+            break
+    return word.removesuffix("e") if len(word) > 3 else word
+
+
+# "note" must not become "not", nor "under" and "never" something else.
+_KEPT: Final = {
+    "note": "note",
+    "notes": "note",
+    "never": "never",
+    "under": "under",
+    "over": "over",
+    "more": "more",
+    "less": "less",
+}
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(text, str) and text for text in value)

@@ -1,0 +1,145 @@
+"""Show what prompts are taken to ask for: eight axes, each from -1 to 1, near 0 where nothing is asked."""
+
+import argparse
+import json
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.words import directions, probe
+from fairseq_meloformer.words.prompts import Prompt, from_texts, read_prompts
+
+_TEXT_WIDTH: Final = 44  # terminal cells
+_COLUMN: Final = 10
+_BATCH: Final = 32
+_POLES: Final = {
+    "tempo": ("slow", "fast"),
+    "density": ("sparse", "dense"),
+    "register": ("low", "high"),
+    "leaps": ("stepwise", "leaping"),
+    "sustain": ("short", "sustained"),
+    "loudness": ("quiet", "loud"),
+    "mode": ("minor", "major"),
+    "drums": ("no drums", "drums"),
+}
+
+Values = dict[str, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="prompts in Chinese or English")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="read prompts from a file, one a line or JSONL")
+    parser.add_argument("--json", action="store_true", help="print one JSON line a prompt instead of a table")
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="print how often the reading goes in the asked direction; the prompts come from --prompts with "
+        "lang, kind and directions",
+    )
+    parser.add_argument(
+        "--probe",
+        type=Path,
+        default=probe.DEFAULT,
+        metavar="DIR",
+        help="probe to read with (default: the embedded one)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the prompts and print what was found.
+
+    Raises:
+        InputError: no prompts, a file that cannot be used, or no text encoder installed.
+    """
+    if bool(args.texts) == bool(args.prompts):
+        raise InputError(
+            'prompts must come either as texts (meloformer understand "a quiet night") or from a file (--prompts FILE)'
+        )
+    if args.evaluate and (args.json or not args.prompts):
+        raise InputError("--evaluate needs --prompts FILE, with directions, and goes without --json")
+    prompts = read_prompts(args.prompts) if args.prompts else from_texts(args.texts)
+    asked = (
+        [directions.Asked.read(prompt.text, prompt.about, f"{args.prompts}, prompt {prompt.id}") for prompt in prompts]
+        if args.evaluate
+        else []
+    )
+    found = readings(probe.Probe.from_pretrained(args.probe), [prompt.text for prompt in prompts])
+    if args.evaluate:
+        lines = report(asked, list(found))
+    elif args.json:
+        lines = _json_lines(prompts, found)
+    else:
+        lines = table(prompts, found)
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    return 0
+
+
+def readings(reader: probe.Probe, texts: Sequence[str]) -> Iterator[Values]:
+    """Values of each text by axis, rounded to what is worth reading."""
+    for start in range(0, len(texts), _BATCH):
+        for row in reader.read(texts[start : start + _BATCH]).tolist():
+            yield {axis: round(value, 3) for axis, value in zip(AXES, row, strict=True)}
+
+
+def _json_lines(prompts: Sequence[Prompt], found: Iterator[Values]) -> Iterator[str]:
+    for prompt, values in zip(prompts, found, strict=True):
+        yield json.dumps({"text": prompt.text, "attributes": values}, ensure_ascii=False)
+
+
+def table(prompts: Sequence[Prompt], found: Iterator[Values]) -> Iterator[str]:
+    """Lines of a table: a head with both poles of each axis, then a line for each prompt; a dot is silence."""
+    yield fitted("", _TEXT_WIDTH) + "".join(f"{axis:>{_COLUMN}}" for axis in AXES)
+    for sign, pole in (("-", 0), ("+", 1)):
+        yield fitted("", _TEXT_WIDTH - 1) + sign + "".join(f"{_POLES[axis][pole]:>{_COLUMN}}" for axis in AXES)
+    for prompt, values in zip(prompts, found, strict=True):
+        cells = (f"{values[axis]:+.2f}" if abs(values[axis]) >= directions.SILENCE else "." for axis in AXES)
+        yield fitted(prompt.text, _TEXT_WIDTH) + "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+
+
+def fitted(text: str, width: int) -> str:
+    """Text cut or padded to `width` terminal cells, of which Chinese characters take two."""
+    text = " ".join(text.split())
+    cells = [_cells(character) for character in text]
+    if sum(cells) > width:
+        used = 1  # the ellipsis
+        kept = ""
+        for character, taken in zip(text, cells, strict=True):
+            if used + taken > width:
+                break
+            used += taken
+            kept += character
+        return kept + "…" + " " * (width - used)
+    return text + " " * (width - sum(cells))
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def report(asked: Sequence[directions.Asked], found: Sequence[Values]) -> Iterator[str]:
+    """Lines of an evaluation: accuracy with 95 % interval and number of directions."""
+    rows = directions.table(asked, found)
+    yield (
+        f"right directions in {len(asked)} prompts; wrong side or |value| < {directions.SILENCE} counts as wrong; "
+        "95 % intervals"
+    )
+    yield f"{'':10}" + "".join(f"{name:>27}" for name in rows[0][1])
+    for name, columns in rows:
+        yield f"{name:10}" + "".join(f"{_accuracy(column):>27}" for column in columns.values())
+    stated, left = directions.unasked(asked, found)
+    yield f"mean |value| of stated prompts: {stated:.2f} on asked axes, {left:.2f} on the others"
+
+
+def _accuracy(found: directions.Accuracy) -> str:
+    if not found.asked:
+        return "-"
+    low, high = found.interval()
+    return f"{found.share:6.1%} [{low:.0%}, {high:.0%}] of {found.asked}"

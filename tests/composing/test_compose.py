@@ -1,0 +1,135 @@
+"""The command: files, manifest, resumption, and refusals."""
+
+import json
+
+import miditoolkit
+import pytest
+import torch
+from injection.models import bridge, museformer
+
+from fairseq_meloformer import cli
+from fairseq_meloformer.words.probe import Probe, ProbeConfig
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    museformer().save_pretrained(folder / "museformer")
+    bridge().save_pretrained(folder / "bridge")
+    torch.manual_seed(0)
+    Probe(ProbeConfig(encoder="dummy:12", text_dim=12)).save_pretrained(folder / "probe")
+    sizes = ["--nfe", "2", "--best-of", "1", "--probe", str(folder / "probe")]
+    return ["--model", str(folder / "museformer"), "--bridge", str(folder / "bridge"), *sizes]
+
+
+def manifest(folder):
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_one_sentence_gives_midi_picture_and_manifest(models, tmp_path, capsys):
+    # Sound comes with the embedded default's test: random weights hold notes for minutes.
+    arguments = ["compose", "暴风雨", "--output", str(tmp_path), "--bars", "2", "--count", "2", "--no-audio"]
+    assert cli.main([*arguments, *models]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    rows = manifest(tmp_path)
+    assert [row["piece"] for row in rows] == ["暴风雨-0", "暴风雨-1"]
+    assert rows[0]["seed"] != rows[1]["seed"]
+    for row in rows:
+        assert row["prompt"] == "暴风雨"
+        assert row["attributes"]["bars"] == 2
+        assert row["settings"]["museformer"]
+        for file in row["files"].values():
+            assert (tmp_path / file).stat().st_size > 0
+            assert str(tmp_path / file) in printed
+        assert miditoolkit.MidiFile(str(tmp_path / row["files"]["midi"])).instruments
+        assert (tmp_path / row["files"]["picture"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_prompts_of_a_file_have_their_own_options_and_keep_what_else_they_say(models, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(
+        '{"id": "a", "text": "rain", "bars": 1, "expect": {"tempo": -1}}\n\n{"id": "b", "text": "雪", "seed": 7}\n'
+    )
+    out = tmp_path / "out"
+    arguments = [
+        "compose",
+        "--prompts",
+        str(prompts),
+        "--output",
+        str(out),
+        "--bars",
+        "2",
+        "--no-audio",
+        "--no-picture",
+    ]
+    assert cli.main([*arguments, *models]) == 0
+    first, second = manifest(out)
+    assert (first["attributes"]["bars"], second["attributes"]["bars"]) == (1, 2)
+    assert first["about"] == {"expect": {"tempo": -1}}
+    assert sorted(path.name for path in out.iterdir()) == ["a-0.mid", "b-0.mid", "manifest.jsonl"]
+
+
+def test_the_same_command_goes_on_and_another_is_refused(models, tmp_path, capsys):
+    base = ["compose", "rain", "--output", str(tmp_path), "--bars", "1", "--no-audio", "--no-picture", *models]
+    assert cli.main(base) == 0
+    piece = tmp_path / "rain-0.mid"
+    before = piece.stat().st_mtime_ns
+    assert cli.main([*base, "--count", "2"]) == 0
+    assert piece.stat().st_mtime_ns == before
+    assert (tmp_path / "rain-1.mid").exists()
+    assert cli.main([*base, "--seed", "5"]) == 2
+    assert "rain-0.mid, made with another seed" in capsys.readouterr().err
+    assert cli.main([*base, "--inject-strength", "0.5"]) == 2
+    assert "another settings" in capsys.readouterr().err
+    assert len(manifest(tmp_path)) == 2
+
+
+def test_pieces_are_the_same_whatever_they_are_composed_with(models, tmp_path):
+    base = ["compose", "--bars", "2", "--no-audio", "--no-picture", *models]
+    assert cli.main([*base, "rain", "--output", str(tmp_path / "one")]) == 0
+    assert cli.main([*base, "snow", "rain", "--output", str(tmp_path / "two")]) == 0
+    assert (tmp_path / "one" / "rain-0.mid").read_bytes() == (tmp_path / "two" / "rain-0.mid").read_bytes()
+
+
+def test_plan_from_a_song_and_no_injection(models, tmp_path):
+    base = ["compose", "rain", "--no-audio", "--no-picture", *models]
+    assert cli.main([*base, "--bars", "4", "--output", str(tmp_path / "song"), "--transpose", "2"]) == 0
+    song = tmp_path / "song" / "rain-0.mid"
+    assert cli.main([*base, "--plan-from", str(song), "--output", str(tmp_path / "oracle")]) == 0
+    assert manifest(tmp_path / "oracle")[0]["attributes"]["bars"] == 4
+    assert cli.main([*base, "--bars", "2", "--no-injection", "--output", str(tmp_path / "plain")]) == 0
+    assert manifest(tmp_path / "plain")[0]["settings"]["injected"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "either texts or --prompts"),
+        (["rain", "--prompts", "x"], "either texts or --prompts"),
+        (["rain", "--count", "0", "--bars", "-1"], "--count must be at least 1, received 0; --bars"),
+        (["rain", "--no-injection", "--plan-from", "x"], "no use for --plan-from"),
+        (["--prompts", "missing.txt"], "there is no file missing.txt"),
+        (["rain", "rain"], "both called 'rain'"),
+        (["rain", "--model", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_message(arguments, reason, models, tmp_path, capsys):
+    assert cli.main(["compose", "--output", str(tmp_path), *models, *arguments]) == 2
+    assert reason in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "a"}', 'line 1 must have a "text"'),
+        ('{"id": "a/b", "text": "x"}', "without slashes"),
+        ('{"text": "x", "bars": "four"}', '"bars" must be a whole number'),
+        ('{"text": ', "must be JSON"),
+        ("", "at least one prompt"),
+    ],
+)
+def test_bad_prompt_files_are_refused_with_the_line(line, reason, tmp_path, capsys):
+    (tmp_path / "prompts").write_text(line)
+    assert cli.main(["compose", "--prompts", str(tmp_path / "prompts"), "--output", str(tmp_path / "out")]) == 2
+    assert reason in capsys.readouterr().err

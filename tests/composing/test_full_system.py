@@ -1,0 +1,225 @@
+"""The full system keeps what is asked exactly, tilts the rest, and chooses; a piece does not depend on its batch."""
+
+import dataclasses
+
+import pytest
+import torch
+from injection.models import bridge, museformer
+
+from fairseq_meloformer.composing.composer import Composer, Piece, Settings
+from fairseq_meloformer.composing.full_system import FullSystem, Means, Part, drone, f1, levels_of, shift_to, shortfall
+from fairseq_meloformer.composing.tilt import tilt
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.measures.attributes import AXES, measure
+from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.passage import Song
+from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.midi.six_tracks import PIANO, STRINGS
+from fairseq_meloformer.tokens import remi, vocabulary
+from fairseq_meloformer.words.exact import Exact
+from fairseq_meloformer.words.probe import Probe, ProbeConfig
+from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.timeline import read_timeline
+
+SETTINGS = Settings(nfe=2, bar_tokens=40)
+LEVELS = Levels.fit([dict.fromkeys(AXES, float(place)) for place in (-1, 0, 1)])
+
+
+WORDS = {
+    "loud": ("loudness", 1),
+    "quiet": ("loudness", -1),
+    "low": ("register", -1),
+    "drumless": ("drums", -1),
+    "fast": ("tempo", 0.5),
+}
+
+
+class Reader(Probe):
+    """Reads "loud" and "low" and the like as they stand there."""
+
+    def __init__(self):
+        super().__init__(ProbeConfig(encoder="dummy:12", text_dim=12))
+
+    def read(self, texts):
+        values = torch.zeros(len(texts), len(AXES))
+        for row, text in enumerate(texts):
+            for word, (axis, value) in WORDS.items():
+                if word in text:
+                    values[row, AXES.index(axis)] = value
+        return values
+
+
+@pytest.fixture(scope="module")
+def composer():
+    return Composer(museformer(scope="plan"), bridge())
+
+
+def system(composer, **means):
+    return FullSystem(composer, Reader(), LEVELS, Means(**{"best_of": 1, **means}))
+
+
+def test_tempo_key_and_instruments_are_kept_exactly(composer):
+    requests = [
+        Request("strings and piano at 92 bpm in F# minor", seed=1, bars=3),
+        Request("每分钟150拍，drumless", seed=2, bars=3),
+    ]
+    first, second = system(composer).compose(requests, SETTINGS)
+    assert measure(first.midi)["tempo"] == pytest.approx(92, rel=2 ** (1 / 24) - 1)
+    assert measure(second.midi)["tempo"] == pytest.approx(150, rel=2 ** (1 / 24) - 1)
+    assert set(measure(first.midi)["instruments"]) <= {PIANO, STRINGS}
+    assert DRUMS not in measure(second.midi)["instruments"]
+    assert measure(first.midi)["key"] in ("F# minor", "A major")  # the relative key where the piece is in major
+    assert first.about["understood"][0]["key"] == "F# minor"
+    assert first.request == requests[0]
+
+
+def test_the_tilt_moves_what_is_asked_and_nothing_moves_without_it(composer):
+    def loudness(text, strength):
+        requests = [Request(text, seed=seed, bars=2) for seed in range(4)]
+        return (
+            sum(
+                measure(piece.midi)["loudness"]
+                for piece in system(composer, strength=strength).compose(requests, SETTINGS)
+            )
+            / 4
+        )
+
+    assert loudness("loud", 3.0) > loudness("loud", 0.0) + 10
+    assert loudness("quiet", 3.0) < loudness("quiet", 0.0) - 10
+    plain = composer.compose([Request("neither", seed=1, bars=2)], SETTINGS)[0]
+    assert system(composer).compose([Request("neither", seed=1, bars=2)], SETTINGS)[0].tokens == plain.tokens
+
+
+def test_an_understood_tempo_lies_on_the_asked_side_of_the_median(composer):
+    levels = Levels.fit([dict.fromkeys(AXES, tempo) for tempo in (60.0, 120.0, 140.0)])
+    hasty = FullSystem(composer, Reader(), levels, Means(strength=0, best_of=1))
+    pieces = hasty.compose([Request("fast", seed=seed, bars=1) for seed in range(6)], SETTINGS)
+    assert all(measure(piece.midi)["tempo"] > 121 for piece in pieces)
+
+
+def test_drums_join_named_instruments_only_if_they_are_asked_for_plainly():
+    named = Exact(playing=frozenset({PIANO}), only=True)
+    faint, plain = (Part(0, None, {"drums": value}, named) for value in (0.4, 0.9))
+    assert faint.programs == faint.required == {PIANO}
+    assert plain.programs == plain.required == {PIANO, DRUMS}
+    assert Part(0, None, {"drums": 0.4}, Exact()).required == {DRUMS}
+    assert DRUMS not in Part(0, None, {"drums": -0.4}, Exact()).programs
+
+
+def test_sections_have_their_own_tilt_and_tempo(composer):
+    text = "1-3: quiet, at 60 bpm | 4-6: loud, at 180 bpm"
+    request = Request(text, seed=1, bars=6, sections=read_timeline(text))
+    piece = system(composer, strength=3.0).compose([request, Request("low", seed=2, bars=2)], SETTINGS)[0]
+    early, late = measure(piece.midi, 0, 3), measure(piece.midi, 3, 6)
+    assert early["tempo"] < 65
+    assert late["tempo"] > 170
+    assert early["loudness"] < late["loudness"]
+
+
+def test_the_nearest_of_several_is_kept_whatever_is_composed_with_it(composer):
+    levels = Levels.fit(
+        [measure(p.midi) for p in composer.compose([Request("", seed=s, bars=2) for s in range(8)], SETTINGS)]
+    )
+    chooser = FullSystem(composer, Reader(), levels, Means(strength=0, best_of=6))
+    request = Request("loud", seed=3, bars=2)
+    alone = chooser.compose([request], SETTINGS)[0]
+    together = chooser.compose([Request("quiet", seed=4, bars=2), request], SETTINGS)[1]
+    assert alone.tokens == together.tokens
+    first = system(composer, strength=0).compose([request], SETTINGS)[0]
+    assert measure(alone.midi)["loudness"] >= measure(first.midi)["loudness"]
+    assert alone.request == request
+
+
+def test_a_steady_tempo_is_the_default_and_can_be_let_go(composer):
+    request = Request("rain", seed=1, bars=8)
+    assert len({t for t in composer.compose([request], SETTINGS)[0].tokens if t.startswith("t-")}) == 1
+    free = dataclasses.replace(SETTINGS, steady_tempo=False)
+    assert len({t for t in composer.compose([request], free)[0].tokens if t.startswith("t-")}) > 1
+
+
+def test_every_bar_of_a_regenerated_or_tilted_piece_decodes(composer):
+    piece = system(composer, strength=2.0).compose([Request("loud, low", seed=5, bars=3)], SETTINGS)[0]
+    again = remi.encode(piece.midi, "REMIGEN2", ignore_time_signature=True, instrument_order="six_tracks")
+    assert again == piece.tokens
+
+
+@pytest.mark.parametrize(
+    ("key", "found", "register", "shift"),
+    [
+        ("D minor", "A minor", 0, 5),
+        ("D minor", "A minor", -1, -7),
+        ("E minor", "A minor", 1, 7),
+        ("E minor", "A minor", 0, -5),
+        ("D minor", "C major", 0, 5),
+        ("Eb major", "A minor", 0, 3),
+        ("C major", "C major", 1, 0),
+        ("C major", None, 0, 0),
+    ],
+)
+def test_the_way_to_a_key(key, found, register, shift):
+    assert shift_to(key, found, register) == shift
+
+
+def test_more_than_asked_is_no_fault_and_silence_is_the_worst():
+    assert shortfall(0.3, 0.9) == 0
+    assert shortfall(-0.8, -0.9) == 0
+    assert 0 < shortfall(0.8, 0.2) < shortfall(0.8, -0.5) < shortfall(0.8, None) == 1
+    assert f1({0, 48}, [0, 48]) == 1
+    assert f1({0, 48}, [0]) == pytest.approx(2 / 3)
+    assert f1({0}, [48]) == 0
+
+
+def test_a_tilt_of_k_moves_a_normal_distribution_by_k_deviations():
+    book = vocabulary.published()
+    bias = tilt(book, {"tempo": 0.5})
+    ids = book.range("t")
+    number = torch.arange(float(len(ids)))
+    logits = -((number - 24) ** 2) / (2 * 5.6**2)
+    before, after = ((number * (logits + added).softmax(0)).sum() for added in (0, bias[ids.start : ids.stop]))
+    assert float(after - before) == pytest.approx(0.5 * 5.6, rel=0.15)
+    assert not bias[book.range("p").start : book.range("p").stop].any()
+
+
+def test_what_is_on_the_wrong_side_of_loudness_loses_more():
+    book = vocabulary.published()
+    ids = book.range("v")
+    for asked in (0.5, -0.5):
+        steps = tilt(book, {"loudness": asked})[ids.start : ids.stop].diff().abs()
+        wrong, right = (steps[20], steps[28]) if asked > 0 else (steps[28], steps[20])
+        assert wrong > 2 * right > 0
+
+
+def test_levels_are_the_models_or_else_the_embedded_ones(tmp_path):
+    assert set(levels_of(tmp_path / "checkpoint.pt").quantiles) >= set(AXES)
+    LEVELS.save(tmp_path / "levels.json")
+    assert levels_of(tmp_path).quantiles == LEVELS.quantiles
+
+
+def bar(*pitches, program=0):
+    notes = [f"o-{place * 6} i-{program} p-{pitch} d-5 v-20".split() for place, pitch in enumerate(pitches)]
+    return ["t-30", *(token for note in notes for token in note), "b-1"]
+
+
+def test_what_stays_on_a_note_is_a_drone_in_whatever_octave():
+    melody, still = bar(60, 62, 64, 65, 67), bar(38, 50, 26, 38, 50)
+    assert drone(Song(melody * 4)) == 0
+    assert drone(Song(still * 4)) == pytest.approx(1)
+    assert drone(Song(melody * 4 + still * 4)) == pytest.approx(0.5)
+    assert 0 < drone(Song((still * 3 + bar(38, 50, 41, 45, 48)) * 2)) < 1
+    assert drone(Song(bar(166, 166, program=128) * 4)) == 0
+
+
+def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept(composer):
+    part = Part(0, None, {"register": -0.5}, Exact())
+    still, moving = (
+        Piece(Request("low", bars=4), tokens, remi.decode(tokens))
+        for tokens in (bar(38, 50, 26, 38) * 4, bar(36, 38, 41, 45) * 4)
+    )
+    full = system(composer)
+    assert full._best([still, moving], [part]) is full._best([moving, still], [part]) is moving
+
+
+@pytest.mark.parametrize("wrong", [{"best_of": 0}, {"strength": -1.0}])
+def test_means_are_checked(wrong):
+    with pytest.raises(InputError, match="at least 1 candidate and a tilt of 0 to 10"):
+        Means(**wrong)

@@ -1,0 +1,277 @@
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
+
+from fairseq_meloformer import midi
+from fairseq_meloformer.corpus import prepare
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import read_jsonl
+from fairseq_meloformer.measures.attributes import measure
+from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.tonality import transposed
+from fairseq_meloformer.tokens import remi
+from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
+
+TICKS = 480
+
+
+def song(seed: int, bars: int = 12, numerator: int = 4, silent: int = 0) -> MidiFile:
+    """A melody over chords and drums that begins after `silent` empty bars; no two seeds give one content."""
+    rng = Random(seed)
+    made = MidiFile(ticks_per_beat=TICKS)
+    made.tempo_changes = [TempoChange(60 + 10 * (seed % 12), 0)]
+    made.time_signature_changes = [TimeSignature(numerator, 4, 0)]
+    lead, piano, drums = Instrument(80, name="melody"), Instrument(0), Instrument(0, is_drum=True)
+    made.instruments = [lead, piano, drums]
+    for beat in range(silent * numerator, (silent + bars) * numerator):
+        at, velocity = beat * TICKS, rng.randint(40, 110)
+        lead.notes.append(Note(velocity, rng.randint(65, 84), at, at + TICKS // 2))
+        if beat % 2 == 0:
+            piano.notes += [Note(velocity, pitch, at, at + TICKS) for pitch in (48 + seed % 5, 55, 60)]
+        drums.notes.append(Note(90, 36 if beat % 2 else 42, at, at + 60))
+    return made
+
+
+def folder(directory: Path, count: int, **kwargs: int) -> Path:
+    for seed in range(count):
+        midi.write(song(seed, **kwargs), directory / f"{seed % 3}" / f"{seed:03}.mid")
+    return directory
+
+
+def six_tracks(path: Path) -> list[str]:
+    return remi.encode(midi.merge_six_tracks(midi.read(path)), "REMIGEN2", False, True, "six_tracks")
+
+
+def prepared(source: Path, data: Path, *flags: str, workers: int = 1) -> dict[str, Any]:
+    parser = argparse.ArgumentParser()
+    prepare.add_arguments(parser)
+    arguments = [str(source), "--output", str(data), "--workers", str(workers), *map(str, flags)]
+    assert prepare.run(parser.parse_args(arguments)) == 0
+    report: dict[str, Any] = json.loads((data / "prepare.json").read_text())
+    return report["counts"]
+
+
+def passages(data: Path) -> list[tuple[str, dict[str, Any], list[str]]]:
+    """(split, item, tokens) of everything that was written."""
+    found = []
+    for split in ("train", "valid", "test"):
+        lines = (data / f"{split}.tokens").read_text().splitlines()
+        items = list(read_jsonl(data / f"{split}.items.jsonl"))
+        found += [(split, item, line.split()) for item, line in zip(items, lines, strict=True)]
+    return found
+
+
+def files(data: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in data.iterdir() if path.name not in {"songs.jsonl", "rejected.jsonl"}
+    }
+
+
+def test_items_describe_their_lines(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 12, silent=3)
+    counts = prepared(source, tmp_path / "data", "--window-bars", "4", "--describe", "4")
+    assert counts["files"] == 12
+    assert counts["rejected"] == 0
+    found = passages(tmp_path / "data")
+    assert len(found) == 36
+    assert {split for split, _, _ in found} == {"train", "valid", "test"}
+    assert len({item["id"] for _, item, _ in found}) == 36
+    for _, item, tokens in found:
+        whole = remi.bars(six_tracks(source / item["path"]))
+        first, end = item["bars"]
+        assert end - first == 4
+        # The codec drops the three silent bars; `bars` counts them.
+        assert tokens == [token for bar in whole[first - 3 : end - 3] for token in bar]
+        assert item["attributes"] == measure(tokens)
+        assert item["transposition"] == 0
+        assert len({caption["text"] for caption in item["captions"]}) == 4
+        assert {caption["lang"] for caption in item["captions"]} == {"zh", "en"}
+        assert published().ids(tokens)
+    assert Vocabulary.read(tmp_path / "data" / "dict.txt") == published()
+    assert Levels.load(tmp_path / "data" / "levels.json").count == counts["train"]["passages"]
+    assert counts["train"]["captions"] == 4 * counts["train"]["passages"]
+    assert sum(counts[split]["tokens"] for split in ("train", "valid", "test")) == sum(
+        len(line) for _, _, line in found
+    )
+
+
+def test_no_song_is_on_two_sides_and_doubles_go(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 12)
+    louder = song(5)
+    louder.tempo_changes[0].tempo += 40
+    for note in louder.instruments[0].notes:
+        note.velocity = 100
+    midi.write(louder, source / "copy.mid")
+    metadata = tmp_path / "metadata.jsonl"
+    rows = [
+        {"path": f"{seed % 3}/{seed:03}.mid", "title": f"Title {seed // 2}!", "licence": "CC0"} for seed in range(12)
+    ]
+    rows[4]["museformer_split"] = "valid"
+    metadata.write_text(
+        "".join(json.dumps(row) + "\n" for row in [*rows, {"path": "copy.mid", "museformer_split": "train"}])
+    )
+    counts = prepared(source, tmp_path / "data", "--metadata", metadata, "--valid-share", "0.3", "--test-share", "0.3")
+    assert counts["duplicate_songs"] == 1
+    sides: dict[str, set[str]] = {}
+    for split, item, _ in passages(tmp_path / "data"):
+        if item["path"] != "copy.mid":
+            assert item["licence"] == "CC0"
+        sides.setdefault(item["title"].strip("!"), set()).add(split)
+    assert all(len(side) == 1 for side in sides.values())
+    # Song 5 has the notes of the copy, which must train, and song 4 has the title of song 5.
+    assert sides["Title 2"] == {"train"}
+
+
+def test_passages_that_repeat_are_kept_once(tmp_path: Path) -> None:
+    looped = song(1, bars=4)
+    for track in looped.instruments:
+        length = 16 * TICKS
+        track.notes += [Note(n.velocity, n.pitch, n.start + length, n.end + length) for n in track.notes]
+    midi.write(looped, tmp_path / "midi" / "loop.mid")
+    midi.write(song(2, bars=8), tmp_path / "midi" / "other.mid")
+    midi.write(song(3, bars=8), tmp_path / "midi" / "third.mid")
+    counts = prepared(tmp_path / "midi", tmp_path / "data", "--window-bars", "4")
+    assert sum(counts[split].get("duplicate_passages", 0) for split in ("train", "valid", "test")) == 1
+    assert len(passages(tmp_path / "data")) == 5
+
+
+def test_bad_files_cost_one_line_each(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 6)
+    (source / "empty.mid").write_bytes(b"")
+    (source / "noise.mid").write_bytes(os.urandom(500))
+    (source / "cut.mid").write_bytes((source / "0" / "000.mid").read_bytes()[:300])
+    midi.write(song(9, numerator=3), source / "waltz.MID")
+    (source / "notes.txt").write_text("not a song")
+    counts = prepared(source, tmp_path / "data", workers=2)
+    assert counts["files"] == 10
+    reasons = {row["id"]: row["reason"] for row in read_jsonl(tmp_path / "data" / "rejected.jsonl")}
+    assert {"empty.mid", "noise.mid", "waltz.MID"} <= set(reasons)
+    assert "4/4" in reasons["waltz.MID"]
+    assert {item["path"] for _, item, _ in passages(tmp_path / "data")} >= {f"{n % 3}/{n:03}.mid" for n in range(6)}
+
+
+def test_general_vocabulary_takes_other_metres(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 4, numerator=3)
+    counts = prepared(source, tmp_path / "data", "--vocabulary", "general", "--describe", "2")
+    assert counts["rejected"] == 0
+    for _, item, tokens in passages(tmp_path / "data"):
+        assert general().ids(tokens)
+        assert tokens == remi.encode(midi.read(source / item["path"]), "REMIGEN")
+        assert item["attributes"]["metre"] == "3/4"
+
+
+def test_normalisation_can_be_undone(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 4)
+    prepared(source, tmp_path / "data", "--normalise-pitch")
+    moved = 0
+    for _, item, tokens in passages(tmp_path / "data"):
+        original = six_tracks(source / item["path"])
+        assert remi.transpose(tokens, -item["transposition"]) == original
+        moved += tokens != original
+    assert moved
+
+
+def test_captions_name_the_key_of_the_data_they_are_paired_with(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 4)
+    captions = tmp_path / "captions.jsonl"
+    rows = [{"path": f"{n % 3}/{n:03}.mid", "text": "a song in D major", "lang": "en"} for n in range(4)]
+    captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepared(source, tmp_path / "data", "--normalise-pitch", "--captions", str(captions))
+    for _, item, _ in passages(tmp_path / "data"):
+        key = transposed("D major", item["transposition"])
+        assert [caption["text"] for caption in item["captions"]] == [f"a song in {key}"]
+
+
+def test_only_training_passages_are_varied_and_each_is_described_as_it_is(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 8)
+    captions = tmp_path / "captions.jsonl"
+    rows = [{"path": f"{n % 3}/{n:03}.mid", "text": "written by hand", "lang": "en"} for n in range(8)]
+    captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--window-bars", "4", "--describe", "2", "--augment", "2", "--captions", str(captions)]
+    counts = prepared(source, tmp_path / "data", *flags)
+    found = passages(tmp_path / "data")
+    assert counts["train"]["passages"] == 3 * 3 * counts["train"]["songs"]
+    assert counts["valid"]["passages"] == 3 * counts["valid"]["songs"]
+    varied = [(split, item) for split, item, _ in found if "augmentation" in item]
+    assert {split for split, _ in varied} == {"train"}
+    for _, item, tokens in found:
+        assert item["attributes"] == measure(tokens)
+        by_hand = [caption for caption in item["captions"] if caption["text"] == "written by hand"]
+        assert len(by_hand) == ("augmentation" not in item)
+        assert len(item["captions"]) - len(by_hand) == 2
+    assert len({item["id"] for _, item, _ in found}) == len(found)
+    fewer = prepared(source, tmp_path / "data", *flags, "--train-passages", "10")
+    assert fewer["train"]["passages"] == 10
+    assert fewer["valid"] == counts["valid"]
+
+
+def test_captions_find_the_passages_they_are_about(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 3, bars=12)
+    captions = tmp_path / "captions.jsonl"
+    rows = [
+        {"path": "0/000.mid", "bars": None, "text": "a whole song", "lang": "en", "source": "me", "licence": "CC0"},
+        {"path": "0/000.mid", "bars": [4, 8], "text": "中段", "lang": "zh", "source": "me", "licence": "CC0"},
+        {"path": "0/000.mid", "bars": [0, 6], "text": "six bars", "lang": "en", "source": "me", "licence": "CC0"},
+        {"path": "gone.mid", "bars": None, "text": "nothing", "lang": "en"},
+    ]
+    captions.write_text("".join(json.dumps({"id": str(n), **row}) + "\n" for n, row in enumerate(rows)))
+    prepared(source, tmp_path / "data", "--window-bars", "4", "--captions", captions, "--captions", captions)
+    texts = {item["id"]: [c["text"] for c in item["captions"]] for _, item, _ in passages(tmp_path / "data")}
+    assert texts["0/000.mid:0-4"] == ["a whole song", "six bars"]
+    assert texts["0/000.mid:4-8"] == ["a whole song", "中段"]
+    assert texts["0/000.mid:8-12"] == ["a whole song"]
+    assert texts["1/001.mid:0-4"] == []
+    captions.write_text('{"path": "0/000.mid", "lang": "en"}\n')
+    with pytest.raises(InputError, match="lacks text"):
+        prepared(source, tmp_path / "other", "--captions", captions)
+
+
+def test_other_settings_do_not_mix_but_other_words_are_welcome(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 4)
+    prepared(source, tmp_path / "data", "--window-bars", "4")
+    with pytest.raises(InputError, match="window_bars '4', not '8'"):
+        prepared(source, tmp_path / "data", "--window-bars", "8")
+    before = (tmp_path / "data" / "songs.jsonl").read_bytes()
+    counts = prepared(source, tmp_path / "data", "--window-bars", "4", "--describe", "2")
+    assert counts["train"]["captions"]
+    assert (tmp_path / "data" / "songs.jsonl").read_bytes() == before
+
+
+def test_a_killed_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 60, bars=40)
+    flags = ["--window-bars", "4-8", "--seed", "3", "--describe", "3"]
+    prepared(source, tmp_path / "straight", *flags)
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "fairseq_meloformer.cli", "prepare", str(source), "--output", str(killed)]
+    for rows in (5, 20):
+        process = subprocess.Popen([*command, *flags, "--workers", "2"], stderr=subprocess.DEVNULL)
+        log, deadline = killed / "songs.jsonl", time.monotonic() + 300
+        while not log.exists() or log.read_bytes().count(b"\n") < rows:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    prepared(source, killed, *flags, workers=2)
+    assert files(killed) == files(tmp_path / "straight")
+
+
+def test_a_folder_without_music_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none in it"):
+        prepared(tmp_path, tmp_path / "data")
+
+
+def test_a_corpus_without_music_is_said(tmp_path: Path) -> None:
+    (tmp_path / "midi").mkdir()
+    (tmp_path / "midi" / "empty.mid").write_bytes(b"")
+    with pytest.raises(InputError, match=r"rejected\.jsonl"):
+        prepared(tmp_path / "midi", tmp_path / "data")
