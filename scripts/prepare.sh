@@ -20,7 +20,7 @@ for split in train valid test; do
 done
 "$MELOFORMER_VENV/bin/fairseq-preprocess" --user-dir "$MELOFORMER_ROOT/user_dir" --only-source \
     --srcdict "$data/dict.txt" "${splits[@]}" --destdir "$data/bin.part" --workers "$(getconf _NPROCESSORS_ONLN)"
-cp "$data"/*.items.jsonl "$data/levels.json" "$data/bin.part/"
+cp "$data"/*.items.jsonl "$data/quantiles.json" "$data/bin.part/"
 rm -rf "$data/bin"
 mv "$data/bin.part" "$data/bin"
 say "ready: $data/bin"

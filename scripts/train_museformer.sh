@@ -2,11 +2,11 @@
 # A MuseFormer of one's own, trained to follow plans (scope "plan"):
 #   bash scripts/train_museformer.sh DATA/bin SAVE_DIR [options of fairseq-train]
 # From short beginnings of many songs to long ones of few: so it learns in four hours on two cores what else takes many.
-# DATA/bin is what `prepare.sh` left, levels.json among it, by which summaries learn to say the control axes. The options
+# DATA/bin is what `prepare.sh` left, quantiles.json among it, by which summaries learn to say the control axes. The options
 # after SAVE_DIR override those below. Stopped at any moment, the same command goes on from the last checkpoint;
 # SAVE_DIR/checkpoint_last.pt is there at the end.
 # `--plan-probability 0` trains the ordinary way. To tune a published checkpoint, call fairseq-train with
-# `--criterion museformer_plan --finetune-from-model MODEL`, and with `--train-doors-only` if little of it may change.
+# `--criterion museformer_plan --finetune-from-model MODEL`, and with `--train-summary-projections-only` if little of it may change.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -43,11 +43,11 @@ stage 1024 4096 4800 "${@:3}"
 stage 1536 5120 5700 "${@:3}"
 stage 3072 8192 8100 "${@:3}"
 
-# Last, some minutes for the doors alone, through which summaries are read. A song's first tempo sets its pace, but is one
+# Last, some minutes for the projections alone through which summaries are read. A song's first tempo sets its pace, but is one
 # token of thousands: here songs are little more than their beginnings. All else the model keeps.
-train --save-dir "$save/doors" --finetune-from-model "$before/checkpoint_last.pt" --train-doors-only \
+train --save-dir "$save/projections" --finetune-from-model "$before/checkpoint_last.pt" --train-summary-projections-only \
     --plan-probability 0.9 --tempo-weight 100 --truncate-train 256 --max-tokens 8192 \
     --lr 1e-3 --warmup-updates 20 --total-num-update 240 --max-update 240 "${@:3}"
-cp "$save/doors/checkpoint_last.pt" "$save/checkpoint_last.pt"
+cp "$save/projections/checkpoint_last.pt" "$save/checkpoint_last.pt"
 say "ready: $save/checkpoint_last.pt; meloformer convert --scope plan --most-bars 32 turns it into safetensors"
 say "(meloformer inspect shows how many bars it knows its way in: late bars of dense songs are beyond the longest stage)"

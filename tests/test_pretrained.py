@@ -9,7 +9,7 @@ from safetensors import safe_open
 from fairseq_meloformer import cli
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.composing.composer import Composer
-from fairseq_meloformer.composing.full_system import LEVELS
+from fairseq_meloformer.composing.full_system import QUANTILES
 from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
@@ -21,7 +21,9 @@ SHIPPED = "d3878fb6c08795a43a3cfb8b67cb4fb91e4622ba449d04584d562c28012073e5"
 def test_both_are_safetensors_with_a_card_and_small():
     for directory in (MUSEFORMER, BRIDGE):
         needed = {"README.md", "config.json", "model.safetensors"}
-        assert {path.name for path in directory.iterdir()} == needed | ({LEVELS} if directory == MUSEFORMER else set())
+        assert {path.name for path in directory.iterdir()} == needed | (
+            {QUANTILES} if directory == MUSEFORMER else set()
+        )
         with safe_open(directory / "model.safetensors", framework="pt") as weights:
             assert weights.keys()
     weights = sum((directory / "model.safetensors").stat().st_size for directory in (MUSEFORMER, BRIDGE))

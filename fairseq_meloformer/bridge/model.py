@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fairseq_meloformer.bridge import sampler
-from fairseq_meloformer.bridge.asked import Asked
 from fairseq_meloformer.bridge.baselines import vae
 from fairseq_meloformer.bridge.baselines.methods import DENOISING, WITH_END, Method
 from fairseq_meloformer.bridge.baselines.retrieval import Retrieval
+from fairseq_meloformer.bridge.conditioning import AttributeConditioning
 from fairseq_meloformer.bridge.network import BarsHead, Denoiser, Endpoint, NetworkConfig
 from fairseq_meloformer.bridge.process import BridgeProcess
 from fairseq_meloformer.bridge.standardise import SummaryStandardiser, TextStandardiser
@@ -131,7 +131,7 @@ class Bridge(nn.Module):
         if config.method == "retrieval":
             self.retrieval = Retrieval(channels, config.text_dim, config.network.width, config.bank)
         self.bars_head = BarsHead(config.text_dim, config.network.width, config.most_bars)
-        self.asked = Asked(config.text_dim) if config.attributes else None
+        self.asked = AttributeConditioning(config.text_dim) if config.attributes else None
         if encoder is not None:
             self.encoder = self._checked(encoder)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from fairseq_meloformer.bridge.asked import withheld
+from fairseq_meloformer.bridge.conditioning import withheld
 from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from fairseq_meloformer import midi
 from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.composing.composer import Composer, Settings, plan_of
-from fairseq_meloformer.composing.full_system import FullSystem, Means, levels_of
+from fairseq_meloformer.composing.full_system import DecodingControl, FullSystem, quantiles_of
 from fairseq_meloformer.composing.pieces import PieceFolder, compose_all
 from fairseq_meloformer.composing.recomposer import Recomposer
-from fairseq_meloformer.composing.regeneration import Original, Passage
+from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import sha256_file
 from fairseq_meloformer.midi.six_tracks import in_six_tracks
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--plan-from", metavar="MIDI", help="take the plan from this song instead of the bridge (oracle)")
     add_full_system_arguments(
         parser.add_argument_group(
-            "full system", "exact means on top of the plan; off with --bridge-only, --no-injection and --plan-from"
+            "full system", "decoding control on top of the plan; off with --bridge-only, --no-injection and --plan-from"
         )
     )
     drawing = parser.add_argument_group("drawing of tokens")
@@ -102,29 +102,29 @@ def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no pub
 
 
 def add_full_system_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no public type for a group
-    """Flags of the exact means."""
-    means = Means()
+    """Flags of decoding control."""
+    control = DecodingControl()
     group.add_argument(
         "--tilt",
         type=float,
-        default=means.strength,
+        default=control.strength,
         metavar="W",
-        help=f"standard deviations by which velocities, durations, pitches ... move (default {means.strength:g})",
+        help=f"standard deviations by which velocities, durations, pitches ... move (default {control.strength:g})",
     )
     group.add_argument(
         "--best-of",
         type=int,
-        default=means.best_of,
+        default=control.best_of,
         metavar="N",
-        help=f"keep the nearest to the text of N candidates (default {means.best_of})",
+        help=f"keep the nearest to the text of N candidates (default {control.best_of})",
     )
     group.add_argument("--probe", metavar="DIR", default=str(PROBE), help="reads texts (default: embedded)")
 
 
 def full_system(composer: Composer, args: argparse.Namespace) -> FullSystem:
-    """A composer with the exact means that the flags ask for."""
-    means = Means(strength=args.tilt, best_of=args.best_of)
-    return FullSystem(composer, Probe.from_pretrained(args.probe), levels_of(args.model), means)
+    """A full system with the decoding control that the flags ask for."""
+    control = DecodingControl(strength=args.tilt, best_of=args.best_of)
+    return FullSystem(composer, Probe.from_pretrained(args.probe), quantiles_of(args.model), control)
 
 
 def numbers(text: str, flag: str = "--inject-layers") -> tuple[int, ...]:
@@ -206,16 +206,16 @@ def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt
     ]
 
 
-def _passage(args: argparse.Namespace, original: Original) -> Passage:
+def _passage(args: argparse.Namespace, original: Original) -> Infilling:
     """The bars to compose anew."""
     span = bar_range(args.regenerate)
     if span is None:
         raise InputError(f"--regenerate must be bars such as 9-16, received {args.regenerate!r}")
     song = in_six_tracks(midi.read(original.path))
-    return Passage.of(song, *span, original.shift, new_tempo=bool(args.text or args.prompts))
+    return Infilling.of(song, *span, original.shift, new_tempo=bool(args.text or args.prompts))
 
 
-def _anew(passage: Passage | None, original: Original | None) -> dict[str, Any]:
+def _anew(passage: Infilling | None, original: Original | None) -> dict[str, Any]:
     """What the manifest says of bars that were composed anew."""
     if passage is None or original is None:
         return {}
@@ -269,7 +269,7 @@ def made_with(
         settings: of the composer.
         composer: whose models.
         oracle: the song whose plan is followed.
-        full: `FullSystem.identity`, if exact means are used.
+        full: `FullSystem.identity`, if decoding is controlled.
     """
     bridge = composer.bridge
     return {

@@ -12,9 +12,9 @@ from miditoolkit import MidiFile
 from torch import Tensor
 
 from fairseq_meloformer.bridge.model import Bridge
-from fairseq_meloformer.composing.passes import from_bar, in_view, seed_of
-from fairseq_meloformer.composing.regeneration import Passage
+from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import plan_requests
+from fairseq_meloformer.composing.sliding_window import from_bar, in_view, seed_of
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.museformer.bias import Bias
@@ -115,7 +115,7 @@ class Composer:
         return [self._piece(request, song) for request, song in zip(requests, songs, strict=True)]
 
     def recompose(
-        self, requests: Sequence[Request], settings: Settings, passage: Passage, *, bias: Bias | None = None
+        self, requests: Sequence[Request], settings: Settings, passage: Infilling, *, bias: Bias | None = None
     ) -> list[Piece]:
         """Compose some bars of a piece anew, once for each request; every other note stays where it is.
 
@@ -149,7 +149,7 @@ class Composer:
             pieces.append(Piece(request, [*tokens, *passage.after], midi))
         return pieces
 
-    def _held(self, requests: Sequence[Request], settings: Settings, passage: Passage) -> tuple[Tensor, Tensor]:
+    def _held(self, requests: Sequence[Request], settings: Settings, passage: Infilling) -> tuple[Tensor, Tensor]:
         """Plans whose bars are the piece's own but for the new ones."""
         planned, mask = self._plan(requests, settings)
         if self._scope(settings) == "history":  # where the whole plan stands for music before the piece
@@ -212,7 +212,7 @@ class Composer:
         bars: list[int],
         plan: tuple[Tensor, Tensor] | None,
         bias: Bias | None = None,
-        passage: Passage | None = None,
+        passage: Infilling | None = None,
     ) -> list[list[int]]:
         prompt = [] if passage is None else self.vocabulary.ids(passage.before)
         songs = [list(prompt) for _ in requests]

@@ -1,4 +1,4 @@
-"""The full system: exact means on top of the injected plan.
+"""The full system: decoding control on top of the injected plan, by constraints, tilted logits and choosing candidates.
 
 What a prompt says outright (a tempo, a key, instruments) is kept exactly. What it is understood to ask for otherwise
 tilts the logits, and of several candidates the one that is measured to be nearest to it, and does not stay on a note,
@@ -19,8 +19,8 @@ from fairseq_meloformer.composing.composer import Composer, Piece, Settings
 from fairseq_meloformer.composing.tilt import leap_tilt, tilt
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES, Attributes, Value, measure
-from fairseq_meloformer.measures.levels import Levels
 from fairseq_meloformer.measures.passage import Song
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.museformer.bias import Bias
@@ -35,7 +35,7 @@ from fairseq_meloformer.words.exact import Exact
 from fairseq_meloformer.words.probe import Probe, amounts
 from fairseq_meloformer.words.prompts import Request, seed_of
 
-LEVELS: Final = "levels.json"
+QUANTILES: Final = "quantiles.json"
 """File beside a model: quantiles of the axes in what it writes without injection, or in its corpus."""
 
 # Added to logits of what must or must not come; the grammar still has the last word.
@@ -57,7 +57,7 @@ _DRONE_BARS: Final = 4
 
 
 @dataclass(frozen=True)
-class Means:
+class DecodingControl:
     """How far the full system goes.
 
     Attributes:
@@ -110,27 +110,29 @@ class Part:
 
 
 class FullSystem:
-    """A composer with exact means.
+    """A composer with decoding control.
 
     Args:
         composer: makes the candidates.
         probe: reads prompts.
-        levels: of what the model writes without being asked for anything, or of its corpus.
-        means: how far it goes.
+        quantiles: of what the model writes without being asked for anything, or of its corpus.
+        control: how far it goes.
     """
 
-    def __init__(self, composer: Composer, probe: Probe, levels: Levels, means: Means | None = None) -> None:
+    def __init__(
+        self, composer: Composer, probe: Probe, quantiles: Quantiles, control: DecodingControl | None = None
+    ) -> None:
         self.composer = composer
         self.probe = probe
-        self.levels = levels
-        self.means = means or Means()
+        self.quantiles = quantiles
+        self.control = control or DecodingControl()
         if composer.bridge is not None:
             composer.bridge.read_with(probe)
 
     def identity(self) -> dict[str, Any]:
-        """What of it shapes pieces, for the manifest: how far it goes, and hashes of the probe and the levels."""
-        levels = hashlib.sha256(json.dumps(self.levels.quantiles, sort_keys=True).encode()).hexdigest()
-        return {**asdict(self.means), "probe": model_hash(self.probe.state_dict()), "levels": levels}
+        """What of it shapes pieces, for the manifest: how far it goes, and hashes of the probe and the quantiles."""
+        quantiles = hashlib.sha256(json.dumps(self.quantiles.values, sort_keys=True).encode()).hexdigest()
+        return {**asdict(self.control), "probe": model_hash(self.probe.state_dict()), "quantiles": quantiles}
 
     def compose(
         self, requests: Sequence[Request], settings: Settings, oracle: Tensor | tuple[Tensor, Tensor] | None = None
@@ -139,7 +141,7 @@ class FullSystem:
         if not requests:
             return []
         understood = self.understand(requests)
-        number = self.means.best_of
+        number = self.control.best_of
         # All candidates are as long as the first: a long one among them would be waited for in vain.
         sized = self.composer.sized(requests) if settings.injected and oracle is None else requests
         candidates = [_candidate(request, index) for request in sized for index in range(number)]
@@ -171,7 +173,7 @@ class FullSystem:
 
     def _row(self, part: Part) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written."""
-        vocabulary, strength = self.composer.vocabulary, self.means.strength
+        vocabulary, strength = self.composer.vocabulary, self.control.strength
         moved = strength * amounts(torch.tensor(list(part.profile.values())))
         asked = dict(zip(part.profile, moved.tolist(), strict=True))
         bias = tilt(vocabulary, asked, part.required)
@@ -186,7 +188,7 @@ class FullSystem:
         if part.exact.tempo is not None:
             return {f"t-{int(tempo_code(part.exact.tempo))}"}
         asked = part.profile.get("tempo", 0.0)
-        quantiles = self.levels.quantiles.get("tempo")
+        quantiles = self.quantiles.values.get("tempo")
         if abs(asked) < _TEMPO_FROM or not quantiles:
             return set()
         median = float(tempo_code(quantiles[len(quantiles) // 2]))
@@ -208,7 +210,7 @@ class FullSystem:
 
     def _missed(self, attributes: Attributes, part: Part) -> float:
         """How far a passage falls short of what is asked, 0 if it does not."""
-        positions = self.levels.positions(attributes)
+        positions = self.quantiles.positions(attributes)
         missed = sum(
             abs(value) * shortfall(value, positions.get(axis)) for axis, value in part.profile.items() if axis in AXES
         )
@@ -247,10 +249,10 @@ def f1(wanted: Sequence[int] | frozenset[int], found: Sequence[int]) -> float:
     return 2 * common / (len(set(wanted)) + len(set(found))) if common else 0.0
 
 
-def levels_of(model: str | Path) -> Levels:
-    """The levels beside a model; if there are none, those of the embedded one, whose corpus is mostly Lakh."""
-    path = Path(model) / LEVELS
-    return Levels.load(path if path.is_file() else MUSEFORMER / LEVELS)
+def quantiles_of(model: str | Path) -> Quantiles:
+    """The quantiles beside a model; if there are none, those of the embedded one, whose corpus is mostly Lakh."""
+    path = Path(model) / QUANTILES
+    return Quantiles.load(path if path.is_file() else MUSEFORMER / QUANTILES)
 
 
 def shift_to(key: str, found: Value | None, register: float = 0.0) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fairseq_meloformer.composing.composer import Composer, Piece, Settings
 from fairseq_meloformer.composing.full_system import FullSystem
-from fairseq_meloformer.composing.regeneration import Passage
+from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.words.prompts import Request
 
 
@@ -21,7 +21,7 @@ class Recomposer:
     """
 
     composer: Composer
-    passage: Passage
+    passage: Infilling
     full: FullSystem | None = None
 
     def compose(self, requests: Sequence[Request], settings: Settings, _oracle: object = None) -> list[Piece]:

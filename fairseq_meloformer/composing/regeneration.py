@@ -75,7 +75,7 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Passage:
+class Infilling:
     """Bars of a piece that are to be composed anew.
 
     Attributes:
@@ -98,7 +98,7 @@ class Passage:
     @classmethod
     def of(
         cls, song: MidiFile, first: int, last: int, shift: int | None = None, *, new_tempo: bool = False
-    ) -> "Passage":
+    ) -> "Infilling":
         """Bars first..last of a song.
 
         Args:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fairseq_meloformer.corpus.balance import AXES as CORNER_AXES
-from fairseq_meloformer.corpus.balance import cell
+from fairseq_meloformer.corpus.balance import stratum
 from fairseq_meloformer.corpus.splits import SPLITS, title_key
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl, write_atomic
 from fairseq_meloformer.measures.attributes import ATTRIBUTES, AXES
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.render.pictures import INK, PALE, PAPER
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def write(data: Path) -> None:
     Raises:
         InputError: the folder lacks a file that `meloformer prepare` writes.
     """
-    names = ["prepare.json", "levels.json", "songs.jsonl", "train.items.jsonl"]
+    names = ["prepare.json", "quantiles.json", "songs.jsonl", "train.items.jsonl"]
     if missing := [name for name in names if not (data / name).is_file()]:
         raise InputError(
             f"{data} must be a folder that `meloformer prepare` has finished; {', '.join(missing)} is missing"
@@ -74,13 +74,17 @@ def write(data: Path) -> None:
     train = [item["attributes"] for item in items["train"]]
     rejected = data / "rejected.jsonl"  # absent where none was
     reasons = [row["reason"] for row in read_jsonl(rejected)] if rejected.is_file() else []
-    lines = _card(prepared, items, corpus, Levels.load(data / "levels.json"), reasons)
+    lines = _card(prepared, items, corpus, Quantiles.load(data / "quantiles.json"), reasons)
     _draw(data / PICTURE, corpus, train)
     write_atomic(data / "data_card.md", lambda file: file.write("\n".join(lines).encode()))
 
 
 def _card(
-    prepared: Row, items: Mapping[str, list[Row]], corpus: Sequence[Attributes], levels: Levels, reasons: Sequence[str]
+    prepared: Row,
+    items: Mapping[str, list[Row]],
+    corpus: Sequence[Attributes],
+    quantiles: Quantiles,
+    reasons: Sequence[str],
 ) -> Iterator[str]:
     counts = prepared["counts"]
     yield f"# Data card\n\n{counts['files']:,} MIDI files, {counts['rejected']:,} of them refused. Prepared with:\n"
@@ -99,7 +103,7 @@ def _card(
     yield "Grey: all passages of the corpus. Blue: those to train on. Share of passages in corners of the space:\n"
     yield from _table(
         ["corner", "corpus", "train", "if all were alike"],
-        _corners(corpus, [item["attributes"] for item in items["train"]], levels),
+        _corners(corpus, [item["attributes"] for item in items["train"]], quantiles),
     )
     captions = [caption for rows in items.values() for item in rows for caption in item["captions"]]
     for field, head in (("lang", "Languages"), ("style", "Styles"), ("source", "Sources"), ("licence", "Licences")):
@@ -140,8 +144,8 @@ def _shared(items: Mapping[str, list[Row]]) -> set[str]:
     return {title for index, some in enumerate(titles) for others in titles[:index] for title in some & others}
 
 
-def _corners(corpus: Sequence[Attributes], train: Sequence[Attributes], levels: Levels) -> Iterator[list[str]]:
-    found = [[dict(zip(CORNER_AXES, cell(row, levels), strict=True)) for row in rows] for rows in (corpus, train)]
+def _corners(corpus: Sequence[Attributes], train: Sequence[Attributes], quantiles: Quantiles) -> Iterator[list[str]]:
+    found = [[dict(zip(CORNER_AXES, stratum(row, quantiles), strict=True)) for row in rows] for rows in (corpus, train)]
     for name, corner in _CORNERS.items():
         inside = [sum(corner.items() <= place.items() for place in places) / len(places) for places in found]
         alike = 3.0 ** -len(corner)  # each axis has three thirds

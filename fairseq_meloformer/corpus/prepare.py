@@ -1,9 +1,9 @@
 """Turn a folder of MIDI files into training data: tokens of passages, what was measured in them, and captions.
 
 Written to DATA: `dict.txt`; for each split `<split>.tokens` (a passage a line) and `<split>.items.jsonl` (what the
-passage is, line by line); `levels.json`, what counts as fast or high in this corpus; `rejected.jsonl`, files that were
-refused and why; `prepare.json`, settings and counts; `data_card.md` with its picture. Killed at any moment, the same
-command goes on.
+passage is, line by line); `quantiles.json`, what counts as fast or high in this corpus; `rejected.jsonl`, files that
+were refused and why; `prepare.json`, settings and counts; `data_card.md` with its picture. Killed at any moment, the
+same command goes on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SECONDS_A_FILE = 120.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class PrepareSettings:
     """What decides how a file becomes tokens; rows that were made with other settings are not mixed.
 
     Attributes:
@@ -114,7 +114,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command `meloformer prepare`."""
-    settings = Settings(args.vocabulary, args.normalise_pitch, args.window_bars, args.hop, args.augment, args.seed)
+    settings = PrepareSettings(
+        args.vocabulary, args.normalise_pitch, args.window_bars, args.hop, args.augment, args.seed
+    )
     _ = settings.windows  # before the work begins
     sources = Sources.read(args.metadata, args.captions)
     paths = find(args.midi)
@@ -157,7 +159,7 @@ def find(folder: Path) -> list[str]:
     raise InputError(f"{folder} must be a folder with MIDI files ({', '.join(sorted(_SUFFIXES))}); there is none in it")
 
 
-def claim(data: Path, settings: Settings) -> None:
+def claim(data: Path, settings: PrepareSettings) -> None:
     """Write down the settings, or check that those of an earlier run are the same.
 
     Raises:
@@ -176,7 +178,7 @@ def claim(data: Path, settings: Settings) -> None:
         raise InputError(f"{data} was begun with {'; '.join(differences)}: give these settings, or another --output")
 
 
-def tokenise(folder: Path, settings: Settings, path: str) -> Row:
+def tokenise(folder: Path, settings: PrepareSettings, path: str) -> Row:
     """Tokens and measurements of all windows of one file; bars are counted from the first one of the (merged) song.
 
     Raises:
@@ -207,7 +209,7 @@ def tokenise(folder: Path, settings: Settings, path: str) -> Row:
     return {"content": content_hash(tokens), "transposition": transposition, "windows": windows}
 
 
-def _variation(window: Sequence[str], settings: Settings, rng: Random) -> Row:
+def _variation(window: Sequence[str], settings: PrepareSettings, rng: Random) -> Row:
     augmentation = Augmentation.draw(programs(window), rng, keep_key=settings.normalise_pitch)
     tokens = augmentation.apply(window)
     return {
@@ -217,7 +219,7 @@ def _variation(window: Sequence[str], settings: Settings, rng: Random) -> Row:
     }
 
 
-def _encode(song: MidiFile, settings: Settings) -> list[str]:
+def _encode(song: MidiFile, settings: PrepareSettings) -> list[str]:
     if settings.vocabulary == "published":
         tokens = remi.encode(song, "REMIGEN2", settings.normalise_pitch, True, "six_tracks")
     else:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from fairseq_meloformer.corpus.balance import cell, draw
+from fairseq_meloformer.corpus.balance import draw, stratum
 from fairseq_meloformer.corpus.splits import SPLITS, SongKeys, assign
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import dumps, read_jsonl, write_atomic
 from fairseq_meloformer.measures.attributes import AXES
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import transposed_text
 from fairseq_meloformer.words.captions import Captioner
 
@@ -120,10 +120,10 @@ class Corpus:
         Raises:
             InputError: if there is no passage to train on.
         """
-        levels = self._levels(data)
-        levels.save(data / "levels.json")
-        captioner = Captioner(levels) if describe else None
-        chosen = None if train_passages is None else self._balanced(levels, train_passages, seed)
+        quantiles = self._quantiles(data)
+        quantiles.save(data / "quantiles.json")
+        captioner = Captioner(quantiles) if describe else None
+        chosen = None if train_passages is None else self._balanced(quantiles, train_passages, seed)
         seen: set[str] = set()
         taken: set[str] = set()
         for split, paths in self._splits.items():
@@ -132,21 +132,21 @@ class Corpus:
                 items = (item for path in bar for item in self._passages(path, split, seen, counts))
                 if chosen is not None and split == "train":
                     items = (item for item in items if item[0]["id"] in chosen)
-                placed = ((_placed(item, levels), tokens) for item, tokens in items)
+                placed = ((_placed(item, quantiles), tokens) for item, tokens in items)
                 described = (self._described(item, captioner, describe, seed, taken) for item in placed)
                 _write_aligned(data / f"{split}.tokens", data / f"{split}.items.jsonl", described, counts)
         return self.counts
 
-    def _levels(self, data: Path) -> Levels:
+    def _quantiles(self, data: Path) -> Quantiles:
         """What counts as fast or high here, from the passages of the training split as they were written."""
         rows = [window["attributes"] for path in self._splits["train"] for window in self._log[path]["windows"]]
         if not rows:
             raise InputError(f"{data} has no passage to train on: see {data / 'rejected.jsonl'} for what was refused")
-        return Levels.fit(rows)
+        return Quantiles.fit(rows)
 
-    def _balanced(self, levels: Levels, count: int, seed: int) -> set[str]:
+    def _balanced(self, quantiles: Quantiles, count: int, seed: int) -> set[str]:
         items = (item for path in self._splits["train"] for item, _ in self._passages(path, "train", set(), Counter()))
-        return draw(((item["id"], cell(item["attributes"], levels)) for item in items), count, seed)
+        return draw(((item["id"], stratum(item["attributes"], quantiles)) for item in items), count, seed)
 
     def _passages(self, path: str, split: str, seen: set[str], counts: Counter[str]) -> Iterator[tuple[Row, str]]:
         """Descriptions and tokens of a song's passages whose notes no earlier passage has; variations only to train."""
@@ -185,9 +185,9 @@ class Corpus:
         return item, tokens
 
 
-def _placed(item: Row, levels: Levels) -> Row:
+def _placed(item: Row, quantiles: Quantiles) -> Row:
     """An item with the places of its control axes in the corpus, -1..1: what a bridge can be told in numbers."""
-    places = levels.positions(item["attributes"])
+    places = quantiles.positions(item["attributes"])
     return item | {"positions": {axis: round(places[axis], 3) for axis in AXES if axis in places}}
 
 

@@ -56,8 +56,8 @@ def find() -> Path:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Sizes of the BERT and the ids of the tokenizer's special pieces."""
+class E5Sizes:
+    """E5Sizes of the BERT and the ids of the tokenizer's special pieces."""
 
     width: int
     layers: int
@@ -85,7 +85,7 @@ class PackedFile:
         if block != _BLOCK:
             raise InputError(f"{path} must be quantised in blocks of {_BLOCK}; it has blocks of {block}")
         pieces, bos, eos, pad, unk = self._read("5i")
-        self.sizes = Sizes(
+        self.sizes = E5Sizes(
             width, layers, heads, feed_forward, vocabulary, positions, epsilon, bos, eos, pad, unk
         )  # fmt: skip
         self.pieces = self._read_pieces(pieces)

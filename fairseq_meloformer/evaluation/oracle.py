@@ -14,7 +14,7 @@ from fairseq_meloformer import midi
 from fairseq_meloformer.composing.composer import plan_of
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES, Attributes, measure
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.midi.six_tracks import in_six_tracks
 from fairseq_meloformer.summaries.store import SummaryStore
 
@@ -41,7 +41,7 @@ class RealSong:
     attributes: Attributes
 
 
-class Source(Protocol):
+class OracleSource(Protocol):
     """Where real songs come from."""
 
     def songs(self) -> list[RealSong]:
@@ -54,7 +54,7 @@ class Source(Protocol):
 
 
 @lru_cache(maxsize=1)
-def source(path: str) -> Source:
+def source(path: str) -> OracleSource:
     """A store of summaries, or a folder of MIDI files."""
     directory = Path(path)
     if (directory / "store.json").is_file():
@@ -130,8 +130,8 @@ def choose(
     long = [song for song in songs if song.bars >= bars]
     if not long:
         raise InputError(f"the oracle needs songs of at least {bars} bars with measured attributes; there is none")
-    levels = Levels.fit(song.attributes for song in songs)
-    positions = {song.id: levels.positions(song.attributes) for song in long}
+    quantiles = Quantiles.fit(song.attributes for song in songs)
+    positions = {song.id: quantiles.positions(song.attributes) for song in long}
     chosen = {}
     for prompt, directions in asked.items():
         clear = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fairseq_meloformer.injection.plan_training import spread
 from fairseq_meloformer.measures.attributes import AXES, by_bar
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 
 _SPAN: Final = 4  # bars: the leaps or the mode of one bar alone are chance
 
@@ -25,13 +25,13 @@ class AttributeReaders(nn.Module):
 
     Args:
         layers, dim: of the model whose summaries are read.
-        levels: of the corpus.
+        quantiles: of the corpus.
         noise: on what is read, in standard deviations of the summaries.
     """
 
-    def __init__(self, layers: int, dim: int, levels: Levels, noise: float = 1.0) -> None:
+    def __init__(self, layers: int, dim: int, quantiles: Quantiles, noise: float = 1.0) -> None:
         super().__init__()
-        self.levels = levels
+        self.quantiles = quantiles
         self.noise = noise
         self.readers = nn.ModuleList(nn.Linear(dim, len(AXES)) for _ in range(layers))
 
@@ -60,4 +60,4 @@ class AttributeReaders(nn.Module):
         return torch.tensor(rows).reshape(len(values), len(AXES))
 
     def _position(self, axis: str, value: float) -> float:
-        return value if math.isnan(value) else self.levels.position(axis, value)
+        return value if math.isnan(value) else self.quantiles.position(axis, value)

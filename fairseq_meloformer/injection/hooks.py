@@ -21,18 +21,18 @@ from fairseq_meloformer.museformer.model import MuseFormer
 _DOORS = re.compile(r"layers\.(\d+)\.self_attn\.sum_(?:key2|value2)_proj$")
 
 
-def summary_doors(model: nn.Module) -> dict[int, list[nn.Module]]:
+def summary_projections(model: nn.Module) -> dict[int, list[nn.Module]]:
     """Per layer the two modules through which tokens get to know summaries; for any model with MuseFormer's names."""
-    doors: dict[int, list[nn.Module]] = {}
+    projections: dict[int, list[nn.Module]] = {}
     for name, module in model.named_modules():
         if match := _DOORS.search(name):
-            doors.setdefault(int(match[1]), []).append(module)
-    if not doors or any(len(pair) != 2 for pair in doors.values()):
+            projections.setdefault(int(match[1]), []).append(module)
+    if not projections or any(len(pair) != 2 for pair in projections.values()):
         raise InputError(
             "a model to inject into must have layers.N.self_attn.sum_key2_proj and sum_value2_proj for every layer, "
-            f"received {type(model).__name__} with {doors and sorted(doors)} such layers: is it a MuseFormer?"
+            f"received {type(model).__name__} with {sorted(projections)} such layers: is it a MuseFormer?"
         )
-    return doors
+    return projections
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def inject(
     Raises:
         InputError: a plan that does not fit the model, or a scope that the model cannot have.
     """
-    doors = summary_doors(model)
-    chosen_layers = _checked_layers(plan, doors, layers)
+    projections = summary_projections(model)
+    chosen_layers = _checked_layers(plan, projections, layers)
     chosen, lengths = _chosen_bars(plan, bars, mask)
     injection = _Injection(plan, chosen, lengths, _checked_strength(strength), scope)
     own = next((module for module in model.modules() if isinstance(module, MuseFormer)), None)
@@ -117,8 +117,8 @@ def inject(
         raise InputError(f'upstream\'s own code can only be injected in scope "past", received {scope!r}')
     with ExitStack() as stack:
         for layer in chosen_layers:
-            for door in doors[layer]:
-                stack.enter_context(door.register_forward_pre_hook(_hook(injection, layer, own)))
+            for projection in projections[layer]:
+                stack.enter_context(projection.register_forward_pre_hook(_hook(injection, layer, own)))
         if own is not None:
             reading = Reading(
                 extra=injection.extra(),
@@ -144,18 +144,18 @@ def _hook(injection: _Injection, layer: int, own: MuseFormer | None) -> Callable
     return replace
 
 
-def _checked_layers(plan: Tensor, doors: dict[int, list[nn.Module]], layers: Iterable[int] | None) -> list[int]:
-    weight = doors[0][0].get_parameter("weight")
-    if plan.dim() != 4 or plan.shape[2:] != (len(doors), weight.shape[1]):
+def _checked_layers(plan: Tensor, projections: dict[int, list[nn.Module]], layers: Iterable[int] | None) -> list[int]:
+    weight = projections[0][0].get_parameter("weight")
+    if plan.dim() != 4 or plan.shape[2:] != (len(projections), weight.shape[1]):
         raise InputError(
-            f"a plan for this model must be (batch, bars, {len(doors)}, {weight.shape[1]}), "
+            f"a plan for this model must be (batch, bars, {len(projections)}, {weight.shape[1]}), "
             f"received {tuple(plan.shape)}"
         )
     if not bool(plan.isfinite().all()):
         raise InputError("a plan must be finite, received NaN or infinity: look at the bridge that made it")
-    chosen = sorted(doors) if layers is None else sorted(set(layers))
-    if unknown := [layer for layer in chosen if layer not in doors]:
-        raise InputError(f"layers must be in 0..{len(doors) - 1}, received {unknown}")
+    chosen = sorted(projections) if layers is None else sorted(set(layers))
+    if unknown := [layer for layer in chosen if layer not in projections]:
+        raise InputError(f"layers must be in 0..{len(projections) - 1}, received {unknown}")
     return chosen
 
 

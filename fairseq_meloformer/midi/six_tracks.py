@@ -12,7 +12,7 @@ from miditoolkit import Instrument, MidiFile, Note, TimeSignature
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.beats import align
-from fairseq_meloformer.midi.collector import paused
+from fairseq_meloformer.midi.garbage_collection import paused
 from fairseq_meloformer.midi.metre import POSITIONS, to_positions
 from fairseq_meloformer.midi.notes import DRUMS, Notes, notes
 

@@ -11,7 +11,7 @@ from typing import Final
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi.collector import paused
+from fairseq_meloformer.midi.garbage_collection import paused
 
 DRUM_CHANNEL: Final = 9
 LONGEST_QUARTERS: Final = 100_000

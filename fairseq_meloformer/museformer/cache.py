@@ -21,7 +21,7 @@ from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.museformer.layers import Layer, LayerOutput, activate
 from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, beat_ids, latest_beats, lay_out
 from fairseq_meloformer.museformer.model import MuseFormer, sinusoid
-from fairseq_meloformer.museformer.paged import Windows
+from fairseq_meloformer.museformer.paged import Pages
 from fairseq_meloformer.museformer.pattern import BarPattern
 from fairseq_meloformer.museformer.precision import Int8Linear
 from fairseq_meloformer.tokens.vocabulary import BAR_END
@@ -56,7 +56,7 @@ class _Group:
         self._reading = reading
         self._reach = self._pattern.reach
         like = songs[0].prefix
-        self.windows = Windows(len(songs), len(layers), like.shape[2], like.shape[4], like)
+        self.windows = Pages(len(songs), len(layers), like.shape[2], like.shape[4], like)
 
     def open_bar(self, row: int, number: int, bar: int, own: Tensor | None = None) -> None:
         """Build the window of a bar: of `row`, which is song `number` of the original batch; `own` is what it has."""

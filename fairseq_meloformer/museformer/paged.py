@@ -14,7 +14,7 @@ _PAGE = 64
 """Places of a page. Smaller ones waste less of the last page and cost more in small products."""
 
 
-class Windows:
+class Pages:
     """What the current bars of a batch of songs may read, in layers that read alike.
 
     Args:

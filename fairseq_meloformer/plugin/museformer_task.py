@@ -16,7 +16,7 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.hooks import summary_doors
+from fairseq_meloformer.injection.hooks import summary_projections
 from fairseq_meloformer.museformer.arguments import TASK, TASK_OPTIONS
 from fairseq_meloformer.museformer.config import CHUNKINGS, Chunking, MuseFormerConfig
 from fairseq_meloformer.plugin import native
@@ -59,19 +59,19 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             "which --take-bos-as-bar implies",
         )
         parser.add_argument(
-            "--train-doors-only",
+            "--train-summary-projections-only",
             action="store_true",
             help="train nothing but the projections through which summaries are read (sum_key2_proj, sum_value2_proj)",
         )
 
     def build_model(self, args: argparse.Namespace, from_checkpoint: bool = False) -> Any:  # noqa: ANN401
-        """Build the model; with `--train-doors-only` all other parameters are frozen."""
+        """Build the model; with `--train-summary-projections-only` all other parameters are frozen."""
         model = super().build_model(args, from_checkpoint)
         self.config: MuseFormerConfig = model.decoder.config
-        if getattr(self.args, "train_doors_only", False):
+        if getattr(self.args, "train_summary_projections_only", False):
             model.requires_grad_(requires_grad=False)
-            for door in chain.from_iterable(summary_doors(model).values()):
-                door.requires_grad_(requires_grad=True)
+            for projection in chain.from_iterable(summary_projections(model).values()):
+                projection.requires_grad_(requires_grad=True)
         return model
 
     @property

@@ -19,7 +19,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.attribute_training import AttributeReaders
 from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.tokens.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class PlanCriterionConfig(CrossEntropyCriterionConfig):
         default=0.0,
         metadata={
             "help": "of how well linear readers tell the control axes from the summaries, per bar and axis: summaries "
-            "learn to say them. Needs --plan-through, and levels.json in the data folder"
+            "learn to say them. Needs --plan-through, and quantiles.json in the data folder"
         },
     )
 
@@ -191,7 +191,7 @@ def _readers(task: Any, weight: float, *, through: bool) -> AttributeReaders | N
     if not through:
         raise InputError("--attribute-weight needs --plan-through: otherwise nothing trains the summaries")
     config = task.config
-    return AttributeReaders(config.layers, config.dim, Levels.load(Path(task.args.data) / "levels.json"))
+    return AttributeReaders(config.layers, config.dim, Quantiles.load(Path(task.args.data) / "quantiles.json"))
 
 
 def _listed(flag: str, text: str, fits: Callable[[object], bool]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.render.fonts import printable, typefaces
-from fairseq_meloformer.render.score import Score
+from fairseq_meloformer.render.roll import RollLayout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +46,11 @@ def piano_roll(midi: MidiFile, path: str | Path, title: str = "") -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     canvas = FigureCanvasAgg(Figure())
-    _draw(canvas.figure, Score.of(midi), printable(title))
+    _draw(canvas.figure, RollLayout.of(midi), printable(title))
     write_atomic(path, lambda file: canvas.print_figure(file, format="png", dpi=_DPI, facecolor=PAPER))
 
 
-def _draw(figure: Figure, score: Score, title: str) -> None:
+def _draw(figure: Figure, score: RollLayout, title: str) -> None:
     """The whole picture; `title` must be printable."""
     systems = score.systems()
     spans = [score.lines[last] - score.lines[first] for first, last in systems]
@@ -78,7 +78,7 @@ def _draw(figure: Figure, score: Score, title: str) -> None:
     _draw_head(figure, score, title)
 
 
-def _draw_roll(axes: Axes, score: Score, first: int, last: int) -> None:
+def _draw_roll(axes: Axes, score: RollLayout, first: int, last: int) -> None:
     _draw_grid(axes, score, first, last)
     low, high = score.low, score.high
     for pitch in range(low, high + 1):
@@ -100,7 +100,7 @@ def _draw_roll(axes: Axes, score: Score, first: int, last: int) -> None:
     _draw_notes(axes, score, chosen, score.notes.pitch, score.notes.duration, 0.86)
 
 
-def _draw_kit(axes: Axes, score: Score, first: int, last: int) -> None:
+def _draw_kit(axes: Axes, score: RollLayout, first: int, last: int) -> None:
     _draw_grid(axes, score, first, last)
     lanes = len(score.kit)
     for lane in range(0, lanes, 2):
@@ -112,7 +112,7 @@ def _draw_kit(axes: Axes, score: Score, first: int, last: int) -> None:
     _draw_notes(axes, score, chosen, score.lanes, np.full(len(score.lanes), HIT), 0.62)
 
 
-def _draw_grid(axes: Axes, score: Score, first: int, last: int) -> None:
+def _draw_grid(axes: Axes, score: RollLayout, first: int, last: int) -> None:
     """Bar lines and beats, and axes that stay in the background."""
     axes.set_facecolor("white")
     begin, end = score.lines[first], score.lines[last]
@@ -136,7 +136,7 @@ def _draw_grid(axes: Axes, score: Score, first: int, last: int) -> None:
         spine.set_visible(False)
 
 
-def _sounding(score: Score, first: int, last: int) -> NDArray[np.bool_]:
+def _sounding(score: RollLayout, first: int, last: int) -> NDArray[np.bool_]:
     """Notes that are heard in these bars; one that is held over the end of a system appears in both."""
     begin, end = score.lines[first], score.lines[last]
     played = score.notes
@@ -147,7 +147,7 @@ def _sounding(score: Score, first: int, last: int) -> NDArray[np.bool_]:
 
 def _draw_notes(
     axes: Axes,
-    score: Score,
+    score: RollLayout,
     chosen: NDArray[np.bool_],
     height: NDArray[np.int64],
     length: NDArray[np.float64],
@@ -186,7 +186,7 @@ def _covered(
     return np.minimum(depth, 2)
 
 
-def _draw_head(figure: Figure, score: Score, title: str) -> None:
+def _draw_head(figure: Figure, score: RollLayout, title: str) -> None:
     """The title, what the piece is, and the instruments with their colours."""
     width, height = figure.get_size_inches()
     write = functools.partial(figure.text, _LEFT / width, va="center", parse_math=False)
@@ -206,7 +206,7 @@ def _shorten(line: Text, room: float) -> None:
         line.set_text(f"{text[:end].rstrip()}…")
 
 
-def _draw_legend(figure: Figure, score: Score, row: float) -> None:
+def _draw_legend(figure: Figure, score: RollLayout, row: float) -> None:
     """Names of the instruments, ending at the right edge."""
     from matplotlib.patches import Patch  # noqa: PLC0415
 

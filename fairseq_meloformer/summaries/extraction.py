@@ -49,8 +49,8 @@ def projections(model: nn.Module) -> list[nn.Module]:
 
 def sizes(model: nn.Module) -> tuple[int, int]:
     """Layers of a MuseFormer, and the width of a summary."""
-    doors = projections(model)
-    return len(doors), next(doors[0].parameters()).shape[1]
+    found = projections(model)
+    return len(found), next(found[0].parameters()).shape[1]
 
 
 @contextmanager

@@ -113,7 +113,7 @@ class StoreHeader:
 
 
 @dataclass(frozen=True)
-class Item:
+class StoreItem:
     """One item of a store: `summaries` (bars, layers, dim) and the metadata that came with them."""
 
     id: str
@@ -131,7 +131,7 @@ def shard_paths(directory: Path, rank: int | None = None) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
-def write_shard(path: Path, items: Sequence[Item]) -> None:
+def write_shard(path: Path, items: Sequence[StoreItem]) -> None:
     """Write one shard, flushed to disk and then renamed."""
     tensors = {item.id: item.summaries for item in items}
     texts = {_ITEM + item.id: dumps(item.metadata) for item in items}
@@ -209,7 +209,7 @@ class SummaryStore:
             raise InputError(f"the store {self.directory} has the subsets {list(self.subsets)}, not {name!r}")
         return Subset(self.directory / name)
 
-    def items(self, subset: str) -> Iterator[Item]:
+    def items(self, subset: str) -> Iterator[StoreItem]:
         """All items of a subset, one at a time."""
         return iter(self.subset(subset))
 
@@ -259,10 +259,10 @@ class Subset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, key: int | str) -> Item:
+    def __getitem__(self, key: int | str) -> StoreItem:
         name = self.ids[key] if isinstance(key, int) else key
         summaries = self._open(self._shards[self._places[name][0]]).get_tensor(name)
-        return Item(name, summaries, self.metadata(name))
+        return StoreItem(name, summaries, self.metadata(name))
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[StoreItem]:
         return (self[name] for name in self.ids)

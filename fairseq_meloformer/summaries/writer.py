@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.summaries.store import DTYPES, Item, StoreHeader, SummaryStore, shard_paths, write_shard
+from fairseq_meloformer.summaries.store import DTYPES, StoreHeader, StoreItem, SummaryStore, shard_paths, write_shard
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -61,7 +61,7 @@ class StoreWriter:
         mine = shard_paths(self._directory, rank)
         self._number = int(mine[-1].stem.split("-")[1]) + 1 if mine else 0
         self._failure: BaseException | None = None
-        self._queue: Queue[Item | None] = Queue(maxsize=64)
+        self._queue: Queue[StoreItem | None] = Queue(maxsize=64)
         self._thread = Thread(target=self._write_all, name="store writer", daemon=True)
         self._thread.start()
 
@@ -99,7 +99,7 @@ class StoreWriter:
         self.done.add(name)
         # A copy of its own: a slice would keep the whole batch in memory.
         kept = summaries.detach().to("cpu", DTYPES[self._header.dtype], copy=True).contiguous()
-        self._queue.put(Item(name, kept, metadata))
+        self._queue.put(StoreItem(name, kept, metadata))
 
     def close(self) -> None:
         """Write what is left and wait until it is on disk."""
@@ -114,7 +114,7 @@ class StoreWriter:
             raise self._failure
 
     def _write_all(self) -> None:
-        shard: list[Item] = []
+        shard: list[StoreItem] = []
         size, since = 0, 0.0
         while (item := self._queue.get()) is not None:
             if self._failure is not None:
@@ -128,7 +128,7 @@ class StoreWriter:
         if shard and self._failure is None:
             self._write(shard)
 
-    def _write(self, shard: list[Item]) -> None:
+    def _write(self, shard: list[StoreItem]) -> None:
         try:
             write_shard(self._directory / f"r{self._rank}-{self._number:05d}.safetensors", shard)
         except Exception as error:  # noqa: BLE001  handed to the thread that puts

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from miditoolkit import MidiFile
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi.collector import paused
+from fairseq_meloformer.midi.garbage_collection import paused
 from fairseq_meloformer.midi.keys import fold, semitones_to_c
 from fairseq_meloformer.midi.metre import Grid, bar_grid, require_four_four, to_positions
 from fairseq_meloformer.midi.notes import DRUMS, note_table

@@ -23,7 +23,7 @@ from fairseq_meloformer.words.wording import Fact, facts, say
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from fairseq_meloformer.measures.levels import Levels
+    from fairseq_meloformer.measures.quantiles import Quantiles
 
 STYLES: Final = ("labels", "phrase", "sentence", "scene", "prompt")
 SOURCE: Final = "measured"
@@ -62,9 +62,9 @@ class Caption:
 class Captioner:
     """Writes captions for the passages of one corpus."""
 
-    def __init__(self, levels: Levels, lexicon: Lexicon | None = None) -> None:
-        """Use a corpus's `levels`, and a lexicon (the one that comes with MeloFormer by default)."""
-        self.levels = levels
+    def __init__(self, quantiles: Quantiles, lexicon: Lexicon | None = None) -> None:
+        """Use a corpus's `quantiles`, and a lexicon (the one that comes with MeloFormer by default)."""
+        self.quantiles = quantiles
         self.lexicon = lexicon or default_lexicon()
 
     def caption(self, attributes: Attributes, *, lang: str, style: str, seed: int | str) -> Caption:
@@ -134,7 +134,7 @@ class Captioner:
         return caption
 
     def _read(self, attributes: Attributes) -> _Reading:
-        positions = self.levels.positions(attributes)
+        positions = self.quantiles.positions(attributes)
         said = facts(positions)
         if not said:
             raise InputError(
@@ -148,9 +148,9 @@ class Captioner:
         return _Reading(attributes, positions, said, scenes, chances)
 
 
-def describe(attributes: Attributes, levels: Levels, *, lang: str, style: str, seed: int | str) -> str:
+def describe(attributes: Attributes, quantiles: Quantiles, *, lang: str, style: str, seed: int | str) -> str:
     """The text of one caption; see `Captioner.caption`."""
-    return Captioner(levels).caption(attributes, lang=lang, style=style, seed=seed).text
+    return Captioner(quantiles).caption(attributes, lang=lang, style=style, seed=seed).text
 
 
 @dataclass(frozen=True)

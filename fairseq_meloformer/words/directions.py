@@ -15,7 +15,7 @@ Values = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabelledPrompt:
     """A prompt of which it is known what it asks: kind "stated" or "implied", lang "zh" or "en", directions +1, -1."""
 
     text: str
@@ -24,7 +24,7 @@ class Asked:
     directions: Mapping[str, int]
 
     @classmethod
-    def read(cls, text: str, about: Mapping[str, Any], where: str) -> "Asked":
+    def read(cls, text: str, about: Mapping[str, Any], where: str) -> "LabelledPrompt":
         """From a line of a prompt file.
 
         Raises:
@@ -73,12 +73,12 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class _Read:
-    asked: Asked
+    asked: LabelledPrompt
     axis: str
     hit: bool
 
 
-def table(prompts: Sequence[Asked], values: Sequence[Values]) -> list[tuple[str, dict[str, Accuracy]]]:
+def table(prompts: Sequence[LabelledPrompt], values: Sequence[Values]) -> list[tuple[str, dict[str, Accuracy]]]:
     """Rows (name, accuracy by column) for everything, each language and each axis; columns stated, implied, both."""
     read = [
         _Read(asked, axis, hit) for asked, found in zip(prompts, values, strict=True) for axis, hit in asked.hits(found)
@@ -105,7 +105,7 @@ def _columns(rows: Sequence[_Read]) -> dict[str, Accuracy]:
     return {name: Accuracy(sum(hits), len(hits)) for name, hits in columns.items()}
 
 
-def unasked(prompts: Sequence[Asked], values: Sequence[Values]) -> tuple[float, float]:
+def unasked(prompts: Sequence[LabelledPrompt], values: Sequence[Values]) -> tuple[float, float]:
     """Mean absolute value on the axes that stated prompts ask for, and on those that they leave open."""
     asked: list[float] = []
     left: list[float] = []

@@ -1,4 +1,4 @@
-"""Exact facts as they follow a sentence: tempo in bpm, key, instruments that play or do not, metre, number of bars."""
+"""Fact facts as they follow a sentence: tempo in bpm, key, instruments that play or do not, metre, number of bars."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ _COMMON: Final = (0, 25, 33, 48)
 
 
 @dataclass(frozen=True)
-class Exact:
+class Fact:
     """A fact in words, and what it asks of the control axes, each in [-1, 1]."""
 
     text: str
     states: Mapping[str, float] = field(default_factory=dict)
 
 
-def exact(attributes: Attributes, positions: Mapping[str, float], lang: str, rng: Random) -> list[Exact]:
+def exact(attributes: Attributes, positions: Mapping[str, float], lang: str, rng: Random) -> list[Fact]:
     """All exact facts of a passage in random order.
 
     Args:
@@ -34,18 +34,18 @@ def exact(attributes: Attributes, positions: Mapping[str, float], lang: str, rng
         lang: "zh" or "en".
         rng: chooses the words.
     """
-    found: list[Exact] = []
+    found: list[Fact] = []
     if isinstance(tempo := attributes.get("tempo"), float):
-        found.append(Exact(_tempo(tempo, lang, rng), {"tempo": positions["tempo"]}))
+        found.append(Fact(_tempo(tempo, lang, rng), {"tempo": positions["tempo"]}))
     if isinstance(key := attributes.get("key"), str):
-        found.append(Exact(_key(key, lang, rng), {"mode": 0.7 if key.endswith("major") else -0.7}))
+        found.append(Fact(_key(key, lang, rng), {"mode": 0.7 if key.endswith("major") else -0.7}))
     if isinstance(programs := attributes.get("instruments"), list) and programs:
         found.append(_playing(programs, lang, rng))
         found += _absent(programs, lang, rng)
     if isinstance(metre := attributes.get("metre"), str) and metre != "4/4":
-        found.append(Exact(f"in {metre}" if lang == "en" else f"{metre}拍"))
+        found.append(Fact(f"in {metre}" if lang == "en" else f"{metre}拍"))
     if isinstance(bars := attributes.get("bars"), float):
-        found.append(Exact(f"{bars:.0f} bars" if lang == "en" else f"{bars:.0f}小节"))
+        found.append(Fact(f"{bars:.0f} bars" if lang == "en" else f"{bars:.0f}小节"))
     rng.shuffle(found)
     return found
 
@@ -64,23 +64,23 @@ def _key(key: str, lang: str, rng: Random) -> str:
     return f"{accidental}{tonic[0]}{'大调' if mode == 'major' else '小调'}"
 
 
-def _playing(programs: list[int], lang: str, rng: Random) -> Exact:
+def _playing(programs: list[int], lang: str, rng: Random) -> Fact:
     chosen = programs[: rng.randint(1, 3)]
     names = _names(chosen, lang)
     if lang == "en":
         text = f"{rng.choice(('for', 'with', 'played by'))} {joined(names, ', ', ' and ')}"
     else:
         text = f"{rng.choice(('用', '有'))}{joined(names, '、', '和')}"
-    return Exact(text, {"drums": 0.7} if DRUMS in chosen else {})
+    return Fact(text, {"drums": 0.7} if DRUMS in chosen else {})
 
 
-def _absent(programs: list[int], lang: str, rng: Random) -> list[Exact]:
+def _absent(programs: list[int], lang: str, rng: Random) -> list[Fact]:
     playing = _names(programs, lang)
     missing = [name for name in _names(list(_COMMON), lang) if name not in playing]
     if not missing:
         return []
     pattern = rng.choice(("without {}", "no {}") if lang == "en" else ("没有{}", "不要{}"))
-    return [Exact(pattern.format(rng.choice(missing)))]
+    return [Fact(pattern.format(rng.choice(missing)))]
 
 
 def _names(programs: list[int], lang: str) -> list[str]:

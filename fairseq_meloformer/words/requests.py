@@ -36,7 +36,7 @@ Profile = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """A text, its language ("zh", "en", of mixed texts the first's), and what it asks of the axes, each in [-1, 1]."""
 
     text: str
@@ -58,11 +58,11 @@ class Requests:
         if problems:
             raise InputError(f"{path} has {len(problems)} mistakes:\n" + "\n".join(problems))
 
-    def draw(self, seed: int | str, lang: str) -> Request:
+    def draw(self, seed: int | str, lang: str) -> TrainingRequest:
         """Text for a seed: one to four axes, or none; "zh" or "en", some of them mixed."""
         rng = Random(f"{seed}/{lang}")
         if rng.random() < _NEUTRAL:
-            return Request(rng.choice(self.content["neutral"][lang]), lang, {})
+            return TrainingRequest(rng.choice(self.content["neutral"][lang]), lang, {})
         mixed = rng.random() < _MIXED
         profile: Profile = {}
         (count,) = rng.choices(range(1, len(_COUNTS) + 1), _COUNTS)
@@ -75,7 +75,7 @@ class Requests:
         for axis in axes[len(profile) :]:
             text, profile[axis] = self._say(axis, rng.choice(LANGUAGES) if mixed else lang, rng)
             parts.append(text)
-        return Request(self._joined(parts, lang, rng), lang, profile)
+        return TrainingRequest(self._joined(parts, lang, rng), lang, profile)
 
     def _joined(self, parts: list[str], lang: str, rng: Random) -> str:
         text = parts[0]

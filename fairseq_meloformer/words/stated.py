@@ -80,7 +80,7 @@ class _Statement:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Statement:
     """What was read: values by axis in [-1, 1], and the share of the text's words that it is made of."""
 
     values: dict[str, float]
@@ -114,7 +114,7 @@ class StatedReader:
         self._add_wording(requests.Requests(wording).content)
         self._longest = max(map(len, self._phrases))
 
-    def read(self, text: str) -> Reading:
+    def read(self, text: str) -> Statement:
         """Values of the axes that the text speaks of outright."""
         clean = _SPACE.sub(",", text)  # between Chinese characters, a space is punctuation
         clean = unicodedata.normalize("NFKC", clean).casefold().replace("’", "'")
@@ -133,7 +133,7 @@ class StatedReader:
         values = {axis: _joined(found) for axis, found in totals.items()}
         words = [item for item in items if not item.filler and not _is_stop(item.tokens[0])]
         known = sum(len(item.tokens) for item in words if item.known)
-        return Reading(values, known / max(1, sum(len(item.tokens) for item in words)))
+        return Statement(values, known / max(1, sum(len(item.tokens) for item in words)))
 
     def _items(self, tokens: Tokens) -> Iterator[_Item]:
         place = 0

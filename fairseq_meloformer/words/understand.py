@@ -64,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--evaluate needs --prompts FILE, with directions, and goes without --json")
     prompts = read_prompts(args.prompts) if args.prompts else from_texts(args.texts)
     asked = (
-        [directions.Asked.read(prompt.text, prompt.about, f"{args.prompts}, prompt {prompt.id}") for prompt in prompts]
+        [
+            directions.LabelledPrompt.read(prompt.text, prompt.about, f"{args.prompts}, prompt {prompt.id}")
+            for prompt in prompts
+        ]
         if args.evaluate
         else []
     )
@@ -124,7 +127,7 @@ def _cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def report(asked: Sequence[directions.Asked], found: Sequence[Values]) -> Iterator[str]:
+def report(asked: Sequence[directions.LabelledPrompt], found: Sequence[Values]) -> Iterator[str]:
     """Lines of an evaluation: accuracy with 95 % interval and number of directions."""
     rows = directions.table(asked, found)
     yield (

@@ -7,12 +7,21 @@ import torch
 from injection.models import bridge, museformer
 
 from fairseq_meloformer.composing.composer import Composer, Piece, Settings
-from fairseq_meloformer.composing.full_system import FullSystem, Means, Part, drone, f1, levels_of, shift_to, shortfall
+from fairseq_meloformer.composing.full_system import (
+    DecodingControl,
+    FullSystem,
+    Part,
+    drone,
+    f1,
+    quantiles_of,
+    shift_to,
+    shortfall,
+)
 from fairseq_meloformer.composing.tilt import tilt
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES, measure
-from fairseq_meloformer.measures.levels import Levels
 from fairseq_meloformer.measures.passage import Song
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import PIANO, STRINGS
 from fairseq_meloformer.tokens import remi, vocabulary
@@ -22,7 +31,7 @@ from fairseq_meloformer.words.prompts import Request
 from fairseq_meloformer.words.timeline import read_timeline
 
 SETTINGS = Settings(nfe=2, bar_tokens=40)
-LEVELS = Levels.fit([dict.fromkeys(AXES, float(place)) for place in (-1, 0, 1)])
+QUANTILES = Quantiles.fit([dict.fromkeys(AXES, float(place)) for place in (-1, 0, 1)])
 
 
 WORDS = {
@@ -55,7 +64,7 @@ def composer():
 
 
 def system(composer, **means):
-    return FullSystem(composer, Reader(), LEVELS, Means(**{"best_of": 1, **means}))
+    return FullSystem(composer, Reader(), QUANTILES, DecodingControl(**{"best_of": 1, **means}))
 
 
 def test_tempo_key_and_instruments_are_kept_exactly(composer):
@@ -91,8 +100,8 @@ def test_the_tilt_moves_what_is_asked_and_nothing_moves_without_it(composer):
 
 
 def test_an_understood_tempo_lies_on_the_asked_side_of_the_median(composer):
-    levels = Levels.fit([dict.fromkeys(AXES, tempo) for tempo in (60.0, 120.0, 140.0)])
-    hasty = FullSystem(composer, Reader(), levels, Means(strength=0, best_of=1))
+    quantiles = Quantiles.fit([dict.fromkeys(AXES, tempo) for tempo in (60.0, 120.0, 140.0)])
+    hasty = FullSystem(composer, Reader(), quantiles, DecodingControl(strength=0, best_of=1))
     pieces = hasty.compose([Request("fast", seed=seed, bars=1) for seed in range(6)], SETTINGS)
     assert all(measure(piece.midi)["tempo"] > 121 for piece in pieces)
 
@@ -117,10 +126,10 @@ def test_sections_have_their_own_tilt_and_tempo(composer):
 
 
 def test_the_nearest_of_several_is_kept_whatever_is_composed_with_it(composer):
-    levels = Levels.fit(
+    quantiles = Quantiles.fit(
         [measure(p.midi) for p in composer.compose([Request("", seed=s, bars=2) for s in range(8)], SETTINGS)]
     )
-    chooser = FullSystem(composer, Reader(), levels, Means(strength=0, best_of=6))
+    chooser = FullSystem(composer, Reader(), quantiles, DecodingControl(strength=0, best_of=6))
     request = Request("loud", seed=3, bars=2)
     alone = chooser.compose([request], SETTINGS)[0]
     together = chooser.compose([Request("quiet", seed=4, bars=2), request], SETTINGS)[1]
@@ -190,9 +199,9 @@ def test_what_is_on_the_wrong_side_of_loudness_loses_more():
 
 
 def test_levels_are_the_models_or_else_the_embedded_ones(tmp_path):
-    assert set(levels_of(tmp_path / "checkpoint.pt").quantiles) >= set(AXES)
-    LEVELS.save(tmp_path / "levels.json")
-    assert levels_of(tmp_path).quantiles == LEVELS.quantiles
+    assert set(quantiles_of(tmp_path / "checkpoint.pt").quantiles) >= set(AXES)
+    QUANTILES.save(tmp_path / "quantiles.json")
+    assert quantiles_of(tmp_path).values == QUANTILES.values
 
 
 def bar(*pitches, program=0):
@@ -222,4 +231,4 @@ def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept(comp
 @pytest.mark.parametrize("wrong", [{"best_of": 0}, {"strength": -1.0}])
 def test_means_are_checked(wrong):
     with pytest.raises(InputError, match="at least 1 candidate and a tilt of 0 to 10"):
-        Means(**wrong)
+        DecodingControl(**wrong)

@@ -10,7 +10,7 @@ from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer import cli, midi
 from fairseq_meloformer.composing.composer import Composer, Settings, summaries_of
-from fairseq_meloformer.composing.regeneration import Original, Passage
+from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.tokens import remi
@@ -79,7 +79,7 @@ def sounding(song):
 @pytest.mark.parametrize("span", [(3, 4), (1, 2), (6, 6), (1, 6)])
 def test_tokens_and_notes_of_the_other_bars_are_the_same(span, shift, composer):
     piece = composer.compose([Request("rain", seed=1, bars=6, transposition=shift)], SETTINGS)[0]
-    passage = Passage.of(piece.midi, *span, shift=-shift)
+    passage = Infilling.of(piece.midi, *span, shift=-shift)
     again = composer.recompose([Request("storm", seed=7, transposition=shift)], SETTINGS, passage)[0]
     others = set(range(1, 7)) - set(range(span[0], span[1] + 1))
     # In another key, a note at the very end of the keyboard is moved by an octave: what sounds is what is kept.
@@ -103,7 +103,7 @@ def test_tokens_and_notes_of_the_other_bars_are_the_same(span, shift, composer):
     ],
 )
 def test_every_way_of_composing_can_do_it_and_seeds_differ(settings, composer, piece):
-    passage = Passage.of(piece.midi, 3, 4, shift=-3)
+    passage = Infilling.of(piece.midi, 3, 4, shift=-3)
     pieces = composer.recompose([Request("storm", seed=seed) for seed in (1, 2)], settings, passage)
     assert pieces[0].tokens != pieces[1].tokens
     for again in pieces:
@@ -111,7 +111,7 @@ def test_every_way_of_composing_can_do_it_and_seeds_differ(settings, composer, p
 
 
 def test_the_plan_knows_the_bars_that_stay(composer, piece):
-    passage = Passage.of(piece.midi, 3, 4, shift=-3)
+    passage = Infilling.of(piece.midi, 3, 4, shift=-3)
     real = summaries_of(composer.model, piece.tokens)
     planned = torch.full((2, 6, *real.shape[1:]), 9.0)
     held = passage.held(planned, real, 0)
@@ -126,7 +126,7 @@ def test_the_plan_knows_the_bars_that_stay(composer, piece):
 @pytest.mark.parametrize("first", [1, 3, 4])
 def test_played_music_keeps_every_tick_and_its_own_tempi(lead, first, composer):
     original = song(lead=lead, shift=2)
-    passage = Passage.of(original, first, 4, new_tempo=True)
+    passage = Infilling.of(original, first, 4, new_tempo=True)
     again = composer.recompose([Request("storm", seed=7)], SETTINGS, passage)[0].midi
     others = set(range(1, 7 + lead)) - set(range(first, 5))
     assert notes(again, others) == notes(original, others)
@@ -141,15 +141,15 @@ def test_empty_bars_before_the_new_ones_are_let_pass(composer):
     bar = 4 * original.ticks_per_beat
     for track in original.instruments:
         track.notes = [note for note in track.notes if note.start // bar != 1]
-    again = composer.recompose([Request("", seed=1)], SETTINGS, Passage.of(original, 4, 5))[0].midi
+    again = composer.recompose([Request("", seed=1)], SETTINGS, Infilling.of(original, 4, 5))[0].midi
     assert notes(again, (1, 2, 3, 6)) == notes(original, (1, 2, 3, 6))
 
 
 def test_the_tempo_is_kept_unless_a_new_text_may_change_it(composer):
     original = song()
-    kept = composer.recompose([Request("", seed=1)], SETTINGS, Passage.of(original, 2, 3))[0].midi
+    kept = composer.recompose([Request("", seed=1)], SETTINGS, Infilling.of(original, 2, 3))[0].midi
     assert {round(tempo) for tempo in tempi(kept, (2, 3))} == {60}  # 61 qpm on the model's scale
-    free = Passage.of(original, 2, 3, new_tempo=True)
+    free = Infilling.of(original, 2, 3, new_tempo=True)
     found = {tempi(composer.recompose([Request("", seed=s)], SETTINGS, free)[0].midi, (2,))[0] for s in range(3)}
     assert len(found) > 1
 
@@ -157,7 +157,7 @@ def test_the_tempo_is_kept_unless_a_new_text_may_change_it(composer):
 @pytest.mark.parametrize("span", [(0, 2), (3, 2), (5, 7)])
 def test_bars_that_are_not_there_are_refused(span, piece):
     with pytest.raises(InputError, match=r"must be in 1\.\.6"):
-        Passage.of(piece.midi, *span)
+        Infilling.of(piece.midi, *span)
 
 
 @pytest.fixture(scope="module")

@@ -2,22 +2,22 @@ from collections import Counter
 
 import pytest
 
-from fairseq_meloformer.corpus.balance import AXES, cell, draw
+from fairseq_meloformer.corpus.balance import AXES, draw, stratum
 from fairseq_meloformer.measures.attributes import ATTRIBUTES
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 
-LEVELS = Levels({name: [float(value) for value in range(101)] for name in ATTRIBUTES}, 101)
+QUANTILES = Quantiles({name: [float(value) for value in range(101)] for name in ATTRIBUTES}, 101)
 
 
 @pytest.mark.parametrize(
     ("value", "third"), [(0, -1), (30, -1), (36, 0), (50, 0), (64, 0), (70, 1), (100, 1), (1e9, 1)]
 )
 def test_thirds(value: float, third: int) -> None:
-    assert cell(dict.fromkeys(AXES, value), LEVELS) == (third,) * len(AXES)
+    assert stratum(dict.fromkeys(AXES, value), QUANTILES) == (third,) * len(AXES)
 
 
 def test_what_was_not_measured_is_in_the_middle() -> None:
-    assert cell({}, LEVELS) == (0,) * len(AXES)
+    assert stratum({}, QUANTILES) == (0,) * len(AXES)
 
 
 def test_rare_passages_become_as_frequent_as_common_ones() -> None:

@@ -9,7 +9,7 @@ from fairseq_meloformer import cli
 from fairseq_meloformer.corpus import data_card
 from fairseq_meloformer.jobs import dumps, write_json
 from fairseq_meloformer.measures.attributes import AXES
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 
 
 def passage(index: int, title: str) -> dict[str, object]:
@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Path:
     """Forty passages of corpus, every fourth of them to train on, one song valid under a title that also trains."""
     corpus = [passage(index, f"song {index % 10}") for index in range(40)]
     splits = {"train": corpus[::4], "valid": [passage(99, "Song 4!")]}
-    Levels.fit([row["attributes"] for row in corpus]).save(tmp_path / "levels.json")  # type: ignore[misc]
+    Quantiles.fit([row["attributes"] for row in corpus]).save(tmp_path / "quantiles.json")  # type: ignore[misc]
     for split, rows in splits.items():
         (tmp_path / f"{split}.items.jsonl").write_text("".join(f"{dumps(row)}\n" for row in rows), encoding="utf-8")
     (tmp_path / "songs.jsonl").write_text(f"{dumps({'id': 'a', 'windows': corpus})}\n", encoding="utf-8")
@@ -52,6 +52,6 @@ def test_the_card_has_counts_shares_corners_and_a_picture(data: Path) -> None:
 
 
 def test_a_folder_that_is_not_finished_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (data / "levels.json").unlink()
+    (data / "quantiles.json").unlink()
     assert cli.main(["card", str(data)]) == 2
-    assert "levels.json is missing" in capsys.readouterr().err
+    assert "quantiles.json is missing" in capsys.readouterr().err

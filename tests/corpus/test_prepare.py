@@ -17,7 +17,7 @@ from fairseq_meloformer.corpus import prepare
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.measures.attributes import measure
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import transposed
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
@@ -98,7 +98,7 @@ def test_items_describe_their_lines(tmp_path: Path) -> None:
         assert {caption["lang"] for caption in item["captions"]} == {"zh", "en"}
         assert published().ids(tokens)
     assert Vocabulary.read(tmp_path / "data" / "dict.txt") == published()
-    assert Levels.load(tmp_path / "data" / "levels.json").count == counts["train"]["passages"]
+    assert Quantiles.load(tmp_path / "data" / "quantiles.json").count == counts["train"]["passages"]
     assert counts["train"]["captions"] == 4 * counts["train"]["passages"]
     assert sum(counts[split]["tokens"] for split in ("train", "valid", "test")) == sum(
         len(line) for _, _, line in found

@@ -7,7 +7,7 @@ from injection.models import DIM, LAYERS, museformer
 from fairseq_meloformer.injection.attribute_training import AttributeReaders
 from fairseq_meloformer.injection.plan_training import own_summaries
 from fairseq_meloformer.measures.attributes import AXES, measure
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.tokens import vocabulary
 from fairseq_meloformer.tokens.vocabulary import BOS
 
@@ -27,23 +27,23 @@ def ids(*songs):
 
 
 @pytest.fixture(scope="module")
-def levels():
-    return Levels.fit(
+def quantiles():
+    return Quantiles.fit(
         {axis: float(value) for axis in AXES} | measured
         for value, measured in [(-1, {}), (0, measure(LOW)), (1, measure(HIGH)), (2, {})]
     )
 
 
-def test_the_error_is_that_of_readers_on_summaries_of_finished_bars(levels):
+def test_the_error_is_that_of_readers_on_summaries_of_finished_bars(quantiles):
     model, tokens = museformer(), ids(LOW, [*HIGH[:-1], *HIGH[:3]])
-    readers = AttributeReaders(LAYERS, DIM, levels, noise=0)
+    readers = AttributeReaders(LAYERS, DIM, quantiles, noise=0)
     songs = [LOW, [*HIGH[:-1], *HIGH[:3]]]
     plan, mask = own_summaries(model, tokens)
     error, count = readers(plan, mask, songs)
     expected = []
     for row, (music, bars) in enumerate([(LOW, 4), (HIGH, 3)]):
         for bar in range(bars):
-            found = levels.positions(measure(music, max(0, bar - 3), bar + 1))
+            found = quantiles.positions(measure(music, max(0, bar - 3), bar + 1))
             read = [reader(plan[row, bar, layer]) for layer, reader in enumerate(readers.readers)]
             for column, axis in enumerate(AXES):
                 if axis in found:
@@ -53,18 +53,18 @@ def test_the_error_is_that_of_readers_on_summaries_of_finished_bars(levels):
     torch.testing.assert_close(error, sum(expected))
 
 
-def test_an_empty_bar_is_measured_with_those_before_it_or_not_at_all(levels):
+def test_an_empty_bar_is_measured_with_those_before_it_or_not_at_all(quantiles):
     model, music = museformer(), song([None, 60, None], 20)
-    readers = AttributeReaders(LAYERS, DIM, levels)
+    readers = AttributeReaders(LAYERS, DIM, quantiles)
     error, count = readers(*own_summaries(model, ids(music)), [music])
     _, without = readers(*own_summaries(model, ids(music[3:])), [music[3:]])
     assert error.isfinite()
     assert 0 < count == without
 
 
-def test_summaries_learn_to_be_read_against_the_noise(levels):
+def test_summaries_learn_to_be_read_against_the_noise(quantiles):
     model, tokens, songs = museformer(), ids(LOW, HIGH), [LOW, HIGH]
-    readers = AttributeReaders(LAYERS, DIM, levels)
+    readers = AttributeReaders(LAYERS, DIM, quantiles)
 
     def contrast():
         plan, _ = own_summaries(model, tokens)

@@ -19,13 +19,13 @@ def songs(batch, seed):
 
 def test_the_first_bar_learns_from_what_it_reads_ahead():
     model, tokens = museformer(), songs(2, seed=0)
-    doors = [layer.self_attn.sum_key2_proj.weight for layer in model.layers]
+    projections = [layer.self_attn.sum_key2_proj.weight for layer in model.layers]
     functional.cross_entropy(model(tokens)[:, :4].flatten(0, 1), tokens[:, 1:5].flatten()).backward()
-    assert not any(door.grad is not None and door.grad.any() for door in doors)
+    assert not any(projection.grad is not None and projection.grad.any() for projection in projections)
     recipe = PlanTraining(single_layer=0.0, dropped=(0.0,), scopes=("plan",))
     with recipe.injected(model, *recipe.plan(model, tokens)):
         functional.cross_entropy(model(tokens)[:, :4].flatten(0, 1), tokens[:, 1:5].flatten()).backward()
-    assert all(door.grad.any() for door in doors)
+    assert all(projection.grad.any() for projection in projections)
     assert model.reading is None
 
 

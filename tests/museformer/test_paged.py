@@ -5,7 +5,7 @@ import random
 import torch
 from torch.nn import functional
 
-from fairseq_meloformer.museformer.paged import Windows
+from fairseq_meloformer.museformer.paged import Pages
 
 LAYERS, HEADS, DIM = 2, 2, 4
 
@@ -18,7 +18,7 @@ def test_any_history_of_fills_steps_and_selections():
     torch.manual_seed(0)
     rng = random.Random(0)
     songs = [noise(LAYERS, 2, HEADS, 3, DIM) for _ in range(4)]
-    windows = Windows(4, LAYERS, HEADS, DIM, songs[0])
+    windows = Pages(4, LAYERS, HEADS, DIM, songs[0])
     for song, content in enumerate(songs):
         windows.fill(song, [content])
     for turn in range(90):

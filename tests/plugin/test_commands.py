@@ -85,8 +85,8 @@ def test_the_users_own_code_takes_our_place(corpus, tmp_path):
     train(corpus, tmp_path / "checkpoints", 1, native.FLAG, tmp_path)
     trained = tmp_path / "checkpoints" / "checkpoint_last.pt"
     state = checkpoints.read_state(trained)
-    doors = {f"decoder.layers.0.self_attn.sum_{door}_proj.weight" for door in ("key2", "value2")}
-    assert set(state["model"]) == {*doors, "decoder.embed_regular_tokens.weight"}
+    projections = {f"decoder.layers.0.self_attn.sum_{projection}_proj.weight" for projection in ("key2", "value2")}
+    assert set(state["model"]) == {*projections, "decoder.embed_regular_tokens.weight"}
 
     Bridge(BridgeConfig(1, 8, 12, network=SIZES["debug"], encoder="dummy:12")).save_pretrained(tmp_path / "bridge")
     (tmp_path / "prompts.jsonl").write_text('{"text": "a storm", "bars": 2}\n{"text": "暴风雨", "bars": 1}\n')

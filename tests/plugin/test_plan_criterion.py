@@ -17,7 +17,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.plan_training import own_summaries
 from fairseq_meloformer.measures.attributes import AXES, measure
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer.checkpoints import read_state
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.plugin.plan_criterion import PlanCriterion
@@ -155,10 +155,10 @@ def test_half_of_the_songs_are_learnt_as_the_middle_of_longer_ones(setting, crit
 
 @pytest.fixture(scope="module")
 def measured(corpus, tmp_path_factory):
-    """The corpus with its levels, as `scripts/prepare.sh` leaves it."""
+    """The corpus with its quantiles, as `scripts/prepare.sh` leaves it."""
     folder = tmp_path_factory.mktemp("measured")
     shutil.copytree(corpus.data, folder, dirs_exist_ok=True)
-    Levels.fit(measure(line.split()) for line in corpus.songs["train"]).save(folder / "levels.json")
+    Quantiles.fit(measure(line.split()) for line in corpus.songs["train"]).save(folder / "quantiles.json")
     return dataclasses.replace(corpus, data=folder)
 
 
@@ -207,7 +207,7 @@ def test_in_ordinary_batches_readers_have_no_part(measured, setting):
 
 
 def test_readers_need_levels(corpus):
-    with pytest.raises(InputError, match=r"levels\.json"):
+    with pytest.raises(InputError, match=r"quantiles\.json"):
         reading(corpus)
 
 
@@ -259,9 +259,9 @@ def test_bad_options_are_refused(flag, value, reason, criterion):
         criterion(flag, value)
 
 
-def test_doors_alone_learn_where_that_is_asked_for(corpus, setting, criterion):
+def test_summary_projections_alone_learn_where_that_is_asked_for(corpus, setting, criterion):
     sample = setting[2]
-    cfg = configured(corpus, "--train-doors-only")
+    cfg = configured(corpus, "--train-summary-projections-only")
     model = tasks.setup_task(cfg.task).build_model(cfg.model)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     torch.manual_seed(0)
@@ -270,5 +270,7 @@ def test_doors_alone_learn_where_that_is_asked_for(corpus, setting, criterion):
     loss.backward()
     optimiser.step()
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
-    doors = ("sum_key2_proj.weight", "sum_value2_proj.weight")
-    assert changed == {f"decoder.layers.{layer}.self_attn.{door}" for layer in range(2) for door in doors}
+    projections = ("sum_key2_proj.weight", "sum_value2_proj.weight")
+    assert changed == {
+        f"decoder.layers.{layer}.self_attn.{projection}" for layer in range(2) for projection in projections
+    }

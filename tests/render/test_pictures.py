@@ -10,7 +10,7 @@ from PIL import Image
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.render import fonts, pictures
 from fairseq_meloformer.render.pictures import piano_roll
-from fairseq_meloformer.render.score import DRUM_COLOUR, FAMILIES
+from fairseq_meloformer.render.roll import DRUM_COLOUR, FAMILIES
 
 PIANO, GUITAR = 0, 24
 

@@ -8,7 +8,7 @@ import pytest
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.words.captions import STYLES, Captioner, describe
 from fairseq_meloformer.words.lexicon import default_lexicon
 
@@ -47,12 +47,12 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def captioner(corpus):
-    return Captioner(Levels.fit(corpus))
+    return Captioner(Quantiles.fit(corpus))
 
 
 def test_everything_asked_for_is_true_of_the_passage(corpus, captioner):
     for index, row in enumerate(corpus):
-        places = captioner.levels.positions(row)
+        places = captioner.quantiles.positions(row)
         for caption in captioner.captions(row, item=str(index), count=10):
             for axis, value in caption.profile.items():
                 assert value * places[axis] > 0 or abs(value) < 0.35, (caption, axis, places[axis])
@@ -62,7 +62,7 @@ def test_scenes_are_named_for_what_they_imply(corpus, captioner):
     scenes = {scene.id: scene for scene in default_lexicon().scenes}
     named = 0
     for index, row in enumerate(corpus[:150]):
-        places = captioner.levels.positions(row)
+        places = captioner.quantiles.positions(row)
         for style in ("scene", "prompt"):
             caption = captioner.caption(row, lang="zh", style=style, seed=index)
             if caption.scene:
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(corpus, capt
     texts = {captioner.caption(corpus[0], lang="en", style="sentence", seed=seed).text for seed in range(50)}
     assert len(texts) > 40
     assert (
-        describe(corpus[0], captioner.levels, lang="zh", style="phrase", seed=3)
+        describe(corpus[0], captioner.quantiles, lang="zh", style="phrase", seed=3)
         == captioner.caption(corpus[0], lang="zh", style="phrase", seed=3).text
     )
 

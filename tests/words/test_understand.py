@@ -15,7 +15,7 @@ from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.words import probe, understand
-from fairseq_meloformer.words.directions import Accuracy, Asked, table, unasked
+from fairseq_meloformer.words.directions import Accuracy, LabelledPrompt, table, unasked
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 
 SILENT = dict.fromkeys(AXES, 0.0)
@@ -109,7 +109,7 @@ def test_wrong_use_is_explained(arguments: list[str], message: str, capsys: pyte
 )
 def test_prompts_without_directions_cannot_be_evaluated(about: dict[str, object]) -> None:
     with pytest.raises(InputError, match="line 3: to be evaluated"):
-        Asked.read("fast", about, "file, line 3")
+        LabelledPrompt.read("fast", about, "file, line 3")
 
 
 def test_without_the_default_encoder_the_command_says_how_to_install_it(
@@ -129,7 +129,10 @@ def test_accuracy_has_wilsons_interval() -> None:
 
 
 def test_rows_of_the_table_and_values_on_axes_left_open() -> None:
-    prompts = [Asked("a", "en", "stated", {"tempo": 1, "drums": -1}), Asked("乙", "zh", "implied", {"tempo": -1})]
+    prompts = [
+        LabelledPrompt("a", "en", "stated", {"tempo": 1, "drums": -1}),
+        LabelledPrompt("乙", "zh", "implied", {"tempo": -1}),
+    ]
     values = [{**SILENT, "tempo": 0.5, "drums": -0.05, "mode": 0.6}, {**SILENT, "tempo": -0.2}]
     rows = dict(table(prompts, values))
     assert list(rows) == ["all", "zh", "en", *AXES]

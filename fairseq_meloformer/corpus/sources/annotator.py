@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final
 
 from fairseq_meloformer import jobs
-from fairseq_meloformer.corpus.sources.endpoint import Endpoint, EndpointFailure
-from fairseq_meloformer.corpus.sources.rows import Caption
+from fairseq_meloformer.corpus.sources.endpoint import ChatClient, EndpointFailure
+from fairseq_meloformer.corpus.sources.rows import CaptionRow
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import JsonlLog
 from fairseq_meloformer.words.scenes import LANGUAGES
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from fairseq_meloformer.corpus.sources.prepared import Passage
+    from fairseq_meloformer.corpus.sources.prepared import PreparedPassage
     from fairseq_meloformer.corpus.sources.questions import Answer, Prompter
     from fairseq_meloformer.jobs import Counts, Row
 
@@ -32,7 +32,9 @@ _IN_A_ROW: Final = 5
 class _Ahead:
     """Asks the next questions in threads, while answers are taken in order; at most two a thread wait to be taken."""
 
-    def __init__(self, endpoint: Endpoint, prompter: Prompter, passages: Sequence[Passage], threads: int) -> None:
+    def __init__(
+        self, endpoint: ChatClient, prompter: Prompter, passages: Sequence[PreparedPassage], threads: int
+    ) -> None:
         self._endpoint = endpoint
         self._prompter = prompter
         self._pool = ThreadPoolExecutor(threads)
@@ -41,7 +43,7 @@ class _Ahead:
         self._asked: dict[str, Future[Answer]] = {}
         self._failures = 0
 
-    def row(self, passage: Passage) -> Row:
+    def row(self, passage: PreparedPassage) -> Row:
         """The answer for a passage, which must be the next of those not yet taken.
 
         Raises:
@@ -77,16 +79,16 @@ class _Ahead:
         return {"model": self._endpoint.model, **answer}
 
 
-def unanswered(prompter: Prompter, passages: Sequence[Passage], cache: JsonlLog) -> list[Passage]:
+def unanswered(prompter: Prompter, passages: Sequence[PreparedPassage], cache: JsonlLog) -> list[PreparedPassage]:
     """Passages to ask about: those whose answer is not in the cache, of the same questions one."""
     keys = {prompter.key(passage): passage for passage in reversed(passages)}
     return [passage for key, passage in reversed(keys.items()) if key not in cache.done]
 
 
 def annotate(
-    endpoint: Endpoint,
+    endpoint: ChatClient,
     prompter: Prompter,
-    passages: Sequence[Passage],
+    passages: Sequence[PreparedPassage],
     cache: JsonlLog,
     failed: Path,
     threads: int,
@@ -109,7 +111,9 @@ def annotate(
                 cache.append(row)
 
 
-def captions(prompter: Prompter, passages: Sequence[Passage], cache: JsonlLog, licence: str) -> Iterator[Caption]:
+def captions(
+    prompter: Prompter, passages: Sequence[PreparedPassage], cache: JsonlLog, licence: str
+) -> Iterator[CaptionRow]:
     """Captions of all passages that have an answer."""
     for passage in passages:
         key = prompter.key(passage)
@@ -117,6 +121,6 @@ def captions(prompter: Prompter, passages: Sequence[Passage], cache: JsonlLog, l
             answer = cache[key]
             for lang in LANGUAGES:
                 for text in answer[lang]:
-                    yield Caption(
+                    yield CaptionRow(
                         passage.path, passage.bars, text, lang, f"llm:{prompter.model}", licence, passage.attributes
                     )

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from tqdm import tqdm
 
 from fairseq_meloformer.corpus.sources import annotator, comments, midicaps, musiccaps, prepared
-from fairseq_meloformer.corpus.sources.endpoint import Endpoint, key_from
+from fairseq_meloformer.corpus.sources.endpoint import ChatClient, key_from
 from fairseq_meloformer.corpus.sources.matching import Matcher, songs_of
 from fairseq_meloformer.corpus.sources.questions import Prompter
-from fairseq_meloformer.corpus.sources.rows import Caption, Report, counted, refuse_existing, write_captions
+from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report, counted, refuse_existing, write_captions
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import JsonlLog, read_jsonl, write_json
 
@@ -31,10 +31,10 @@ _SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
-class Source:
+class CaptionSource:
     """A source: how captions are made from the arguments, which flags it must have and which it may have."""
 
-    captions: Callable[[argparse.Namespace, Report], Iterable[Caption]]
+    captions: Callable[[argparse.Namespace, Report], Iterable[CaptionRow]]
     needs: tuple[str, ...]
     defaults: dict[str, Any]
 
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if args.dry_run or (report.written and not report.details.get("failed")) else 1
 
 
-def _settle(args: argparse.Namespace, source: Source) -> None:
+def _settle(args: argparse.Namespace, source: CaptionSource) -> None:
     """Fill in the source's defaults.
 
     Raises:
@@ -124,7 +124,7 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _from_comments(args: argparse.Namespace, report: Report) -> Iterator[Caption]:
+def _from_comments(args: argparse.Namespace, report: Report) -> Iterator[CaptionRow]:
     review_path: Path = args.output.with_suffix(".review.csv")
     refuse_existing([review_path])
     matcher = Matcher(songs_of(read_jsonl(args.metadata), str(args.metadata)))
@@ -141,29 +141,29 @@ def _from_comments(args: argparse.Namespace, report: Report) -> Iterator[Caption
     return comments.captions(kept, matches, args.per_song, args.licence, report)
 
 
-def _from_musiccaps(args: argparse.Namespace, report: Report) -> Iterator[Caption]:
+def _from_musiccaps(args: argparse.Namespace, report: Report) -> Iterator[CaptionRow]:
     for path in args.input:
         yield from musiccaps.captions(path, args.midi, report)
 
 
-def _from_midicaps(args: argparse.Namespace, report: Report) -> Iterator[Caption]:
+def _from_midicaps(args: argparse.Namespace, report: Report) -> Iterator[CaptionRow]:
     for path in args.input:
         yield from midicaps.captions(path, args.midi, report)
 
 
-def _from_measurements(args: argparse.Namespace, report: Report) -> Iterator[Caption]:
+def _from_measurements(args: argparse.Namespace, report: Report) -> Iterator[CaptionRow]:
     found = list(prepared.passages(args.data, report))
     shown = tqdm(found, desc="describe", disable=None)
-    return prepared.measured(shown, prepared.levels(args.data), args.count, args.seed)
+    return prepared.measured(shown, prepared.quantiles(args.data), args.count, args.seed)
 
 
-def _from_model(args: argparse.Namespace, report: Report) -> Iterator[Caption]:
+def _from_model(args: argparse.Namespace, report: Report) -> Iterator[CaptionRow]:
     found = list(prepared.passages(args.data, report))
     if args.limit is not None and args.limit < len(found):
         report.drop("more than --limit", len(found) - args.limit)
         found = [found[index * len(found) // args.limit] for index in range(args.limit)]
     wording = musiccaps.wording(args.examples) if args.examples else ()
-    prompter = Prompter(args.model, prepared.levels(args.data), args.count, wording)
+    prompter = Prompter(args.model, prepared.quantiles(args.data), args.count, wording)
     cache = JsonlLog(args.cache or args.output.with_name("annotations.jsonl"))
     todo = annotator.unanswered(prompter, found, cache)
     if args.dry_run:
@@ -178,7 +178,7 @@ def _from_model(args: argparse.Namespace, report: Report) -> Iterator[Caption]:
         if todo:
             sys.stdout.write("".join(f"[{part['role']}]\n{part['content']}\n" for part in prompter.messages(todo[0])))
     else:
-        endpoint = Endpoint(args.base_url, key_from(args.key_variable), args.model, args.timeout, args.attempts)
+        endpoint = ChatClient(args.base_url, key_from(args.key_variable), args.model, args.timeout, args.attempts)
         failed = args.output.with_suffix(".failed.jsonl")
         counts = annotator.annotate(endpoint, prompter, found, cache, failed, args.concurrency)
         usage = endpoint.usage
@@ -202,14 +202,14 @@ def _cost(args: argparse.Namespace, sent: int, received: int, name: str) -> dict
 
 
 SOURCES: Final = {
-    "comments": Source(
+    "comments": CaptionSource(
         _from_comments,
         ("input", "metadata"),
         {"min_likes": 0, "per_song": 50, "reviewed": None, "licence": comments.LICENCE},
     ),
-    "musiccaps": Source(_from_musiccaps, ("input", "midi"), {}),
-    "midicaps": Source(_from_midicaps, ("input", "midi"), {}),
-    "llm": Source(
+    "musiccaps": CaptionSource(_from_musiccaps, ("input", "midi"), {}),
+    "midicaps": CaptionSource(_from_midicaps, ("input", "midi"), {}),
+    "llm": CaptionSource(
         _from_model,
         ("data", "model"),
         {
@@ -227,5 +227,5 @@ SOURCES: Final = {
             "licence": None,
         },
     ),
-    "measured": Source(_from_measurements, ("data",), {"count": 2, "seed": 0}),
+    "measured": CaptionSource(_from_measurements, ("data",), {"count": 2, "seed": 0}),
 }

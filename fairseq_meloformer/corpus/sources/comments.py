@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from fairseq_meloformer.corpus.sources.cleaning import copy_key, fault
 from fairseq_meloformer.corpus.sources.exports import Comment, read_comments, read_text
 from fairseq_meloformer.corpus.sources.matching import ACCEPT, Match, Matcher
-from fairseq_meloformer.corpus.sources.rows import Caption, Report, language
+from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report, language
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
 
@@ -90,7 +90,7 @@ def match(comments: Iterable[Comment], matcher: Matcher, reviewed: Mapping[Query
 
 def captions(
     comments: Iterable[Comment], matches: Matches, per_song: int, licence: str, report: Report
-) -> Iterator[Caption]:
+) -> Iterator[CaptionRow]:
     """Captions of the songs that are known for certain, at most `per_song` each."""
     by_path: dict[str, list[Comment]] = defaultdict(list)
     for comment in comments:
@@ -106,7 +106,7 @@ def captions(
         said.sort(key=lambda comment: -comment.likes)
         report.drop("more than --per-song", max(0, len(said) - per_song))
         for comment in said[:per_song]:
-            yield Caption(path, None, comment.text, language(comment.text) or "zh", SOURCE, licence)
+            yield CaptionRow(path, None, comment.text, language(comment.text) or "zh", SOURCE, licence)
 
 
 def write_review(path: Path, matches: Matches) -> None:

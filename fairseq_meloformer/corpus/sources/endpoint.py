@@ -52,7 +52,7 @@ class Usage:
 
 
 @dataclass
-class Endpoint:
+class ChatClient:
     """A server.
 
     Attributes:

@@ -29,7 +29,7 @@ _CANDIDATES: Final = 12
 
 
 @dataclass(frozen=True)
-class Song:
+class ListedSong:
     """A MIDI file with a title; `artist` may be empty."""
 
     path: str
@@ -41,14 +41,14 @@ class Song:
 class Match:
     """The songs that a query means, and how sure that is (0..1). There are several where one song has several files."""
 
-    songs: tuple[Song, ...]
+    songs: tuple[ListedSong, ...]
     confidence: float
 
 
 class Matcher:
     """Finds songs by title and artist, through differences of script, width, punctuation, brackets and spelling."""
 
-    def __init__(self, songs: Iterable[Song]) -> None:
+    def __init__(self, songs: Iterable[ListedSong]) -> None:
         self._songs = list(songs)
         self._titles = [titles.title(song.title) for song in self._songs]
         self._artists = [titles.artists(song.artist) for song in self._songs]
@@ -75,7 +75,7 @@ class Matcher:
             best = min(best, _UNKNOWN_ARTIST)
         return Match(tuple(self._songs[index] for index in found), round(best, 3))
 
-    def by_path(self, paths: Iterable[str]) -> tuple[Song, ...]:
+    def by_path(self, paths: Iterable[str]) -> tuple[ListedSong, ...]:
         """The songs in these files.
 
         Raises:
@@ -131,14 +131,14 @@ def _name_likeness(one: str, other: str) -> float:
     return _likeness(one, other)
 
 
-def songs_of(metadata: Iterable[dict[str, Any]], place: str) -> list[Song]:
+def songs_of(metadata: Iterable[dict[str, Any]], place: str) -> list[ListedSong]:
     """Songs that have a title, from rows with path, title and artist.
 
     Raises:
         InputError: if there is none.
     """
     songs = [
-        Song(str(row["path"]), str(row["title"]), str(row.get("artist") or ""))
+        ListedSong(str(row["path"]), str(row["title"]), str(row.get("artist") or ""))
         for row in metadata
         if row.get("path") and row.get("title")
     ]

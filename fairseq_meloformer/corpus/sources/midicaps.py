@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from tqdm import tqdm
 
 from fairseq_meloformer.corpus.prepare import find
-from fairseq_meloformer.corpus.sources.rows import Caption, Report, require
+from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report, require
 from fairseq_meloformer.jobs import read_jsonl
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LICENCE: Final = "CC-BY-SA-4.0 (MidiCaps)"
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
-def captions(path: Path, midi: Path, report: Report) -> Iterator[Caption]:
+def captions(path: Path, midi: Path, report: Report) -> Iterator[CaptionRow]:
     """Captions of the files in a folder that MidiCaps describes.
 
     Raises:
@@ -44,7 +44,7 @@ def captions(path: Path, midi: Path, report: Report) -> Iterator[Caption]:
         if found is None:
             report.drop("no such MIDI file")
         else:
-            yield Caption(found, None, str(row["caption"]).strip(), "en", SOURCE, LICENCE)
+            yield CaptionRow(found, None, str(row["caption"]).strip(), "en", SOURCE, LICENCE)
 
 
 def _md5(folder: Path, name: str) -> str:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fairseq_meloformer import midi
 from fairseq_meloformer.corpus.prepare import find
 from fairseq_meloformer.corpus.sources.exports import read_text
-from fairseq_meloformer.corpus.sources.rows import Caption, Report
+from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report
 from fairseq_meloformer.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def read(path: Path) -> list[Clip]:
     return clips
 
 
-def captions(path: Path, folder: Path, report: Report) -> Iterator[Caption]:
+def captions(path: Path, folder: Path, report: Report) -> Iterator[CaptionRow]:
     """Two captions of every clip whose transcription is in a folder of MIDI files: its text and its list of aspects.
 
     Raises:
@@ -100,7 +100,7 @@ def captions(path: Path, folder: Path, report: Report) -> Iterator[Caption]:
                 report.drop("MIDI file cannot be used")
                 continue
             for text in _texts(clip, report):
-                yield Caption(name, bars, text, "en", SOURCE, LICENCE)
+                yield CaptionRow(name, bars, text, "en", SOURCE, LICENCE)
 
 
 def _texts(clip: Clip, report: Report) -> Iterator[str]:

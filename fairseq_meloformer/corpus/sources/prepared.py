@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fairseq_meloformer.corpus.sources.rows import Caption, Report, require
+from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report, require
 from fairseq_meloformer.corpus.splits import SPLITS
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.measures.attributes import AXES
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.words import captions as wording
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Passage:
+class PreparedPassage:
     """Some bars of a song and what was measured in them."""
 
     id: str
@@ -30,7 +30,7 @@ class Passage:
     attributes: dict[str, Any]
 
 
-def passages(data: Path, report: Report) -> Iterator[Passage]:
+def passages(data: Path, report: Report) -> Iterator[PreparedPassage]:
     """Passages that `meloformer prepare` has written to DATA, but for those without anything to describe.
 
     Raises:
@@ -47,17 +47,17 @@ def passages(data: Path, report: Report) -> Iterator[Passage]:
             require(row, ("id", "path", "bars", "attributes"), str(path))
             if any(axis in row["attributes"] for axis in AXES):
                 first, end = row["bars"]
-                yield Passage(row["id"], row["path"], (first, end), row.get("title", ""), row["attributes"])
+                yield PreparedPassage(row["id"], row["path"], (first, end), row.get("title", ""), row["attributes"])
             else:
                 report.drop("nothing measured")
 
 
-def levels(data: Path) -> Levels:
+def quantiles(data: Path) -> Quantiles:
     """What counts as fast or high in this data."""
-    return Levels.load(data / "levels.json")
+    return Quantiles.load(data / "quantiles.json")
 
 
-def measured(found: Iterable[Passage], corpus: Levels, count: int, seed: int) -> Iterator[Caption]:
+def measured(found: Iterable[PreparedPassage], corpus: Quantiles, count: int, seed: int) -> Iterator[CaptionRow]:
     """`count` captions of every passage in the words of the lexicon; no two passages share one.
 
     Raises:
@@ -68,7 +68,7 @@ def measured(found: Iterable[Passage], corpus: Levels, count: int, seed: int) ->
     for passage in found:
         item = f"{seed}/{passage.id}"
         for caption in captioner.captions(passage.attributes, item=item, count=count, taken=taken):
-            yield Caption(
+            yield CaptionRow(
                 passage.path,
                 passage.bars,
                 caption.text,
@@ -79,7 +79,7 @@ def measured(found: Iterable[Passage], corpus: Levels, count: int, seed: int) ->
             )
 
 
-def facts(passage: Passage, corpus: Levels) -> str:
+def facts(passage: PreparedPassage, corpus: Quantiles) -> str:
     """What was measured, as JSON: values in their units, and where they lie in the corpus from -1 to 1."""
     places = {name: round(place, 2) for name, place in corpus.positions(passage.attributes).items()}
     values = {

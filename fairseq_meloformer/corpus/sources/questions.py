@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from fairseq_meloformer.corpus.sources.personal import personal_data
-from fairseq_meloformer.corpus.sources.prepared import Passage, facts
+from fairseq_meloformer.corpus.sources.prepared import PreparedPassage, facts
 from fairseq_meloformer.corpus.sources.rows import language
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import dumps
@@ -19,7 +19,7 @@ from fairseq_meloformer.words.scenes import LANGUAGES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fairseq_meloformer.measures.levels import Levels
+    from fairseq_meloformer.measures.quantiles import Quantiles
 
 Messages = list[dict[str, str]]
 Answer = dict[str, list[str]]
@@ -54,31 +54,31 @@ class Prompter:
 
     Attributes:
         model: the language model's name.
-        levels: what counts as fast or high in the corpus.
+        quantiles: what counts as fast or high in the corpus.
         count: captions in each language.
         wording: texts to show as examples of wording, perhaps none.
     """
 
     model: str
-    levels: Levels
+    quantiles: Quantiles
     count: int
     wording: Sequence[str] = ()
 
-    def messages(self, passage: Passage) -> Messages:
+    def messages(self, passage: PreparedPassage) -> Messages:
         """The request for one passage; always the same for the same passage."""
         units = "\n".join(f"{name}: {attribute.unit}" for name, attribute in ATTRIBUTES.items())
         system = _TASK.format(count=self.count, units=units)
         if self.wording:
             chosen = Random(passage.id).sample(self.wording, min(_EXAMPLES, len(self.wording)))
             system += _EXAMPLES_FOLLOW + "\n".join(f"- {text}" for text in chosen)
-        asked = f"Title: {json.dumps(passage.title or None, ensure_ascii=False)}\n{facts(passage, self.levels)}"
+        asked = f"Title: {json.dumps(passage.title or None, ensure_ascii=False)}\n{facts(passage, self.quantiles)}"
         return [{"role": "system", "content": system}, {"role": "user", "content": asked}]
 
-    def key(self, passage: Passage) -> str:
+    def key(self, passage: PreparedPassage) -> str:
         """A hash of everything that is sent: the same request is never paid for twice."""
         return hashlib.sha256(dumps({"model": self.model, "messages": self.messages(passage)}).encode()).hexdigest()
 
-    def tokens(self, passage: Passage) -> tuple[int, int]:
+    def tokens(self, passage: PreparedPassage) -> tuple[int, int]:
         """Estimated tokens of a request and of its answer."""
         sent = sum(len(message["content"].encode()) for message in self.messages(passage))
         return sent // _BYTES_A_TOKEN, len(LANGUAGES) * self.count * _TOKENS_A_CAPTION

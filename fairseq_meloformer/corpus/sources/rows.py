@@ -25,7 +25,7 @@ _HAN_FOR_LETTERS = 3
 
 
 @dataclass(frozen=True)
-class Caption:
+class CaptionRow:
     """A text about a song, or about some of its bars.
 
     Attributes:
@@ -138,13 +138,13 @@ def refuse_existing(paths: Iterable[Path]) -> None:
         )
 
 
-def write_captions(path: Path, captions: Iterable[Caption], report: Report) -> None:
+def write_captions(path: Path, captions: Iterable[CaptionRow], report: Report) -> None:
     """Write `captions.jsonl` atomically, each caption once, and count."""
     lines = (f"{dumps(caption.row())}\n".encode() for caption in counted(captions, report))
     write_atomic(path, lambda file: file.writelines(lines))
 
 
-def counted(captions: Iterable[Caption], report: Report) -> Iterable[Caption]:
+def counted(captions: Iterable[CaptionRow], report: Report) -> Iterable[CaptionRow]:
     """Each caption once, while the report counts them."""
     seen: set[str] = set()
     for caption in captions:

@@ -20,16 +20,16 @@ from fairseq_meloformer.composing.command import add_full_system_arguments, add_
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
 from fairseq_meloformer.evaluation.control import measure, pictures, report
-from fairseq_meloformer.evaluation.control.measure import Cell, Chunk, Item, Setup
+from fairseq_meloformer.evaluation.control.measure import Chunk, Condition, Setup, WantedPiece
 from fairseq_meloformer.jobs import JsonlLog
-from fairseq_meloformer.measures.levels import Levels
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.summaries.store import StoreHeader
-from fairseq_meloformer.words.directions import Asked
+from fairseq_meloformer.words.directions import LabelledPrompt
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
 from fairseq_meloformer.words.prompts import read_prompts
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 PROMPTS: Final = Path(__file__).with_name("prompts")
 ARMS: Final = ("text", "shuffled", "none", "oracle")
 STORMS: Final = {
-    "meteor-shower": Asked("流星雨", "zh", "implied", {"tempo": 1, "register": 1, "leaps": 1, "density": -1}),
-    "rainstorm": Asked("暴风雨", "zh", "implied", {"register": -1, "density": 1, "sustain": 1, "loudness": 1}),
+    "meteor-shower": LabelledPrompt("流星雨", "zh", "implied", {"tempo": 1, "register": 1, "leaps": 1, "density": -1}),
+    "rainstorm": LabelledPrompt("暴风雨", "zh", "implied", {"register": -1, "density": 1, "sustain": 1, "loudness": 1}),
 }
 _REJECTED: Final = "rejected.jsonl"
 STRENGTHS: Final = (0.5, 1.0, 1.5)
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--none-pieces", type=int, default=64, metavar="N", help="pieces without injection (default 64)"
     )
-    parser.add_argument("--full-system", action="store_true", help="also with exact means, apart from bridge only")
+    parser.add_argument("--full-system", action="store_true", help="also with decoding control, apart from bridge only")
     parser.add_argument("--scopes", type=_listed, default=(), metavar="A,B", help="sweep these scopes and their layers")
     parser.add_argument("--sweep-pieces", type=int, default=24, metavar="N", help="prompts of sweeps (default 24)")
     parser.add_argument("--sweep-bars", type=int, default=8, metavar="N", help="bars in sweeps and storms (default 8)")
@@ -102,21 +102,25 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     prompts = _prompts(args.prompts, args.pieces)
     setup = _setup(args)
-    base = Cell("text", args.bars, scope=args.inject_scope, layers=args.inject_layers, strength=args.inject_strength)
+    base = Condition(
+        "text", args.bars, scope=args.inject_scope, layers=args.inject_layers, strength=args.inject_strength
+    )
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / _REJECTED).unlink(missing_ok=True)  # what failed is tried again
     log = JsonlLog(args.output / "chunks.jsonl")
-    none = Cell("none", args.bars)
-    none_items = [Item("none", "", seed) for seed in range(args.none_pieces)]
+    none = Condition("none", args.bars)
+    none_items = [WantedPiece("none", "", seed) for seed in range(args.none_pieces)]
     pieces = _compose(args, log, list(measure.chunks(setup, none, none_items)))
-    levels = _levels(args.output, pieces)
-    wanted: dict[Cell, list[Item]] = {}
-    _main_cells(args, base, prompts, wanted)
-    songs = _oracle_cell(args, base, prompts, wanted)
+    quantiles = _quantiles(args.output, pieces)
+    wanted: dict[Condition, list[WantedPiece]] = {}
+    _main_conditions(args, base, prompts, wanted)
+    songs = _oracle_condition(args, base, prompts, wanted)
     _sweeps(args, setup, base, prompts, wanted)
     _further(args, base, wanted)
     timelines = _timelines(args, base, prompts, wanted)
-    todo = [chunk for cell, items in wanted.items() for chunk in measure.chunks(setup, cell, items, levels)]
+    todo = [
+        chunk for condition, items in wanted.items() for chunk in measure.chunks(setup, condition, items, quantiles)
+    ]
     pieces |= _compose(args, log, todo)
     results = report.results(
         pieces,
@@ -157,14 +161,17 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("; ".join(problems))
 
 
-def _prompts(path: Path, count: int | None) -> dict[str, Asked]:
+def _prompts(path: Path, count: int | None) -> dict[str, LabelledPrompt]:
     """Prompts with what they ask for, by id; `count` of them in turn from each language and kind."""
-    asked = {prompt.id: Asked.read(prompt.text, prompt.about, f"{path}, {prompt.id}") for prompt in read_prompts(path)}
+    asked = {
+        prompt.id: LabelledPrompt.read(prompt.text, prompt.about, f"{path}, {prompt.id}")
+        for prompt in read_prompts(path)
+    }
     return dict(_evenly(asked, len(asked) if count is None else count))
 
 
-def _evenly(prompts: dict[str, Asked], count: int) -> list[tuple[str, Asked]]:
-    groups: dict[tuple[str, str], list[tuple[str, Asked]]] = {}
+def _evenly(prompts: dict[str, LabelledPrompt], count: int) -> list[tuple[str, LabelledPrompt]]:
+    groups: dict[tuple[str, str], list[tuple[str, LabelledPrompt]]] = {}
     for name, asked in prompts.items():
         groups.setdefault((asked.lang, asked.kind), []).append((name, asked))
     for group in groups.values():
@@ -190,22 +197,28 @@ def _setup(args: argparse.Namespace) -> Setup:
     )
 
 
-def _items(prompts: Iterable[tuple[str, Asked]], seeds: int) -> list[Item]:
+def _items(prompts: Iterable[tuple[str, LabelledPrompt]], seeds: int) -> list[WantedPiece]:
     # Prompt by prompt within a seed, so that a report that is stopped early has all prompts once.
     names = list(prompts)
-    return [Item(name, asked.text, seed) for seed in range(seeds) for name, asked in names]
+    return [WantedPiece(name, asked.text, seed) for seed in range(seeds) for name, asked in names]
 
 
-def _main_cells(
-    args: argparse.Namespace, base: Cell, prompts: dict[str, Asked], wanted: dict[Cell, list[Item]]
+def _main_conditions(
+    args: argparse.Namespace,
+    base: Condition,
+    prompts: dict[str, LabelledPrompt],
+    wanted: dict[Condition, list[WantedPiece]],
 ) -> None:
     wanted[base] = _items(prompts.items(), args.seeds)
     if args.full_system:
         wanted[replace(base, full=True)] = _items(prompts.items(), args.seeds)
 
 
-def _oracle_cell(
-    args: argparse.Namespace, base: Cell, prompts: dict[str, Asked], wanted: dict[Cell, list[Item]]
+def _oracle_condition(
+    args: argparse.Namespace,
+    base: Condition,
+    prompts: dict[str, LabelledPrompt],
+    wanted: dict[Condition, list[WantedPiece]],
 ) -> dict[str, str]:
     """Songs that the oracle follows, by prompt."""
     if "oracle" not in args.arms or not args.store:
@@ -213,7 +226,9 @@ def _oracle_cell(
     _check_store(args)
     asked = {name: prompt.directions for name, prompt in prompts.items()}
     songs = oracle.choose(asked, oracle.source(args.store).songs(), args.bars)
-    wanted[replace(base, arm="oracle")] = [Item(name, prompts[name].text, 0, song) for name, song in songs.items()]
+    wanted[replace(base, arm="oracle")] = [
+        WantedPiece(name, prompts[name].text, 0, song) for name, song in songs.items()
+    ]
     return songs
 
 
@@ -228,9 +243,13 @@ def _check_store(args: argparse.Namespace) -> None:
 
 
 def _sweeps(
-    args: argparse.Namespace, setup: Setup, base: Cell, prompts: dict[str, Asked], wanted: dict[Cell, list[Item]]
+    args: argparse.Namespace,
+    setup: Setup,
+    base: Condition,
+    prompts: dict[str, LabelledPrompt],
+    wanted: dict[Condition, list[WantedPiece]],
 ) -> None:
-    """Cells of the scope x layer heat map and of the strength sweep."""
+    """Conditions of the scope x layer heat map and of the strength sweep."""
     if not args.scopes or not args.sweep_pieces:
         return
     config = MuseFormer.from_pretrained(setup.model).config
@@ -242,19 +261,22 @@ def _sweeps(
         _want(wanted, replace(short, scope=base.scope or config.scope, layers=None, strength=strength), some)
 
 
-def _further(args: argparse.Namespace, base: Cell, wanted: dict[Cell, list[Item]]) -> None:
+def _further(args: argparse.Namespace, base: Condition, wanted: dict[Condition, list[WantedPiece]]) -> None:
     """The two storms, and prompts with exact requests (in the full system only)."""
     short = replace(base, bars=args.sweep_bars)
     systems = (False, True) if args.full_system else (False,)
     for full in systems if args.storms else ():
         _want(wanted, replace(short, full=full), _items(STORMS.items(), args.storms))
     if args.full_system and args.exact:
-        items = [Item(name, row["text"], 0) for name, row in _exact(args.exact).items()]
+        items = [WantedPiece(name, row["text"], 0) for name, row in _exact(args.exact).items()]
         _want(wanted, replace(base, full=True, bars=None), items)
 
 
 def _timelines(
-    args: argparse.Namespace, base: Cell, prompts: dict[str, Asked], wanted: dict[Cell, list[Item]]
+    args: argparse.Namespace,
+    base: Condition,
+    prompts: dict[str, LabelledPrompt],
+    wanted: dict[Condition, list[WantedPiece]],
 ) -> Timelines:
     """Pieces of two sections, each with a prompt of its own; what the bars of each section ask for."""
     half = args.sweep_bars
@@ -263,15 +285,15 @@ def _timelines(
     for (first, one), (second, other) in zip(some[0::2], some[1::2], strict=False):
         name = f"{first}+{second}"
         found[name] = {measure.span_name((0, half)): one, measure.span_name((half, 2 * half)): other}
-        items.append(Item(name, f"1-{half}: {one.text} | {half + 1}-{2 * half}: {other.text}", 0))
+        items.append(WantedPiece(name, f"1-{half}: {one.text} | {half + 1}-{2 * half}: {other.text}", 0))
     for full in ((False, True) if args.full_system else (False,)) if items else ():
         _want(wanted, replace(base, full=full, bars=2 * half), items)
     return found
 
 
-def _want(wanted: dict[Cell, list[Item]], cell: Cell, items: Sequence[Item]) -> None:
-    """Add items to a cell that may be part of several comparisons."""
-    known = wanted.setdefault(cell, [])
+def _want(wanted: dict[Condition, list[WantedPiece]], condition: Condition, items: Sequence[WantedPiece]) -> None:
+    """Add items to a condition that may be part of several comparisons."""
+    known = wanted.setdefault(condition, [])
     known += [item for item in items if item not in known]
 
 
@@ -283,7 +305,7 @@ def _exact(count: int) -> dict[str, dict[str, Any]]:
 
 
 def _compose(args: argparse.Namespace, log: JsonlLog, todo: list[Chunk]) -> Pieces:
-    """Pieces of these chunks by cell, prompt and seed, composed if they are not in the log; says what failed.
+    """Pieces of these chunks by condition, prompt and seed, composed if they are not in the log; says what failed.
 
     Raises:
         InputError: not one chunk could be composed.
@@ -295,7 +317,7 @@ def _compose(args: argparse.Namespace, log: JsonlLog, todo: list[Chunk]) -> Piec
     for chunk in todo:
         if chunk.id in log.done:
             for row in log[chunk.id]["pieces"]:
-                found[chunk.cell, row["prompt"], row["seed"]] = row
+                found[chunk.condition, row["prompt"], row["seed"]] = row
     reasons = sorted({rejected[chunk.id]["reason"] for chunk in todo if chunk.id in rejected.done})
     if not found:
         raise InputError(f"nothing could be composed: {'; '.join(reasons)}")
@@ -304,8 +326,8 @@ def _compose(args: argparse.Namespace, log: JsonlLog, todo: list[Chunk]) -> Piec
     return found
 
 
-def _levels(folder: Path, none: Pieces) -> Path:
-    """Levels of what the model writes without injection, by which the full system chooses; of those axes it has."""
-    path = folder / "levels.json"
-    Levels.fit(row["attributes"] for row in none.values()).save(path)
+def _quantiles(folder: Path, none: Pieces) -> Path:
+    """Quantiles of what the model writes without injection, by which the full system chooses; of those axes it has."""
+    path = folder / "quantiles.json"
+    Quantiles.fit(row["attributes"] for row in none.values()).save(path)
     return path

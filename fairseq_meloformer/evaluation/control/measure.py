@@ -1,4 +1,4 @@
-"""Composing for reports: cells of an experiment, cut into chunks that are composed together, measured and kept.
+"""Composing for reports: conditions of an experiment, cut into chunks that are composed together, measured and kept.
 
 A chunk is the unit of work and of resumption. Its id is a hash of everything that shapes its pieces, so that the same
 command goes on where it was stopped, and another one in the same folder finds again what both have in common.
@@ -20,13 +20,13 @@ import torch
 from fairseq_meloformer import midi
 from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.composing.composer import Composer, Piece, Settings
-from fairseq_meloformer.composing.full_system import FullSystem, Means
+from fairseq_meloformer.composing.full_system import DecodingControl, FullSystem
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
 from fairseq_meloformer.jobs import sha256_file
 from fairseq_meloformer.measures.attributes import measure
-from fairseq_meloformer.measures.levels import Levels
 from fairseq_meloformer.measures.passage import Song
+from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Request, seed_of
@@ -48,7 +48,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Setup:
-    """What all pieces of a report share. Paths, and settings that no cell changes."""
+    """What all pieces of a report share. Paths, and settings that no condition changes."""
 
     model: str
     bridge: str
@@ -63,14 +63,14 @@ class Setup:
     folder: str
     songs: str = ""
 
-    def identity(self, cell: Cell | None = None) -> Row:
-        """What of it shapes pieces, of one cell or of any: what a cell does not use is no reason to compose it anew."""
+    def identity(self, condition: Condition | None = None) -> Row:
+        """What of it shapes pieces, of one condition or of any; what it does not use is no reason to compose anew."""
         unused = {"batch", "folder"}
-        if cell is not None:
-            unused |= set() if cell.full else {"tilt", "best_of"}
-            unused |= set() if cell.arm == "text" else {"probe"}  # bridges may be told in numbers what it reads
-            unused |= set() if cell.arm == "oracle" else {"songs"}
-            unused |= {"bridge", "guidance_scale", "nfe"} if cell.arm == "none" else set()
+        if condition is not None:
+            unused |= set() if condition.full else {"tilt", "best_of"}
+            unused |= set() if condition.arm == "text" else {"probe"}  # bridges may be told in numbers what it reads
+            unused |= set() if condition.arm == "oracle" else {"songs"}
+            unused |= {"bridge", "guidance_scale", "nfe"} if condition.arm == "none" else set()
         shaping = {name: value for name, value in dataclasses.asdict(self).items() if name not in unused}
         for name in {"model", "bridge", "probe"} & set(shaping):
             shaping[name] = _identity(shaping[name])
@@ -78,12 +78,12 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Condition:
     """One way of composing.
 
     Attributes:
         arm: "text", "none" (no injection) or "oracle" (the plan of a real song).
-        full: whether exact means are added.
+        full: whether decoding is controlled.
         scope: where the plan acts; the model's own if None.
         layers: which layers; all if None.
         strength: of the injection.
@@ -112,7 +112,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Item:
+class WantedPiece:
     """A piece that is wanted: of which prompt and seed, and in the oracle arm after which song."""
 
     prompt: str
@@ -123,26 +123,28 @@ class Item:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pieces of one cell that are composed together."""
+    """Pieces of one condition that are composed together."""
 
     id: str
     setup: Setup
-    cell: Cell
-    items: tuple[Item, ...]
-    levels: str = field(default="", compare=False)
+    condition: Condition
+    items: tuple[WantedPiece, ...]
+    quantiles: str = field(default="", compare=False)
 
 
-def chunks(setup: Setup, cell: Cell, items: Sequence[Item], levels: Path | None = None) -> Iterator[Chunk]:
-    """Cut a cell into chunks of at most `setup.batch` songs at once, candidates included."""
-    together = max(1, setup.batch // (setup.best_of if cell.full else 1))
-    shaping: Row = {"setup": setup.identity(cell), "cell": dataclasses.asdict(cell)}
-    if cell.full and levels is not None:
-        shaping["levels"] = sha256_file(levels)
+def chunks(
+    setup: Setup, condition: Condition, items: Sequence[WantedPiece], quantiles: Path | None = None
+) -> Iterator[Chunk]:
+    """Cut a condition into chunks of at most `setup.batch` songs at once, candidates included."""
+    together = max(1, setup.batch // (setup.best_of if condition.full else 1))
+    shaping: Row = {"setup": setup.identity(condition), "condition": dataclasses.asdict(condition)}
+    if condition.full and quantiles is not None:
+        shaping["quantiles"] = sha256_file(quantiles)
     for first in range(0, len(items), together):
         part = tuple(items[first : first + together])
         rows = [dataclasses.asdict(item) for item in part]
         digest = hashlib.sha256(json.dumps([shaping, rows], sort_keys=True).encode()).hexdigest()
-        yield Chunk(f"{cell.name}-{digest[:12]}", setup, cell, part, str(levels or ""))
+        yield Chunk(f"{condition.name}-{digest[:12]}", setup, condition, part, str(quantiles or ""))
 
 
 def compose(chunk: Chunk, threads: int | None = None) -> Row:
@@ -160,33 +162,33 @@ def compose(chunk: Chunk, threads: int | None = None) -> Row:
         Request(
             item.text,
             seed=seed_of(item.seed, item.prompt, 0),
-            bars=chunk.cell.bars,
+            bars=chunk.condition.bars,
             sections=read_timeline(item.text),
         )
         for item in chunk.items
     ]
     settings = Settings(
         sampling=chunk.setup.sampling,
-        injected=chunk.cell.arm != "none",
-        scope=chunk.cell.scope,
-        layers=chunk.cell.layers,
-        strength=chunk.cell.strength,
+        injected=chunk.condition.arm != "none",
+        scope=chunk.condition.scope,
+        layers=chunk.condition.layers,
+        strength=chunk.condition.strength,
         guidance_scale=chunk.setup.guidance_scale,
         nfe=chunk.setup.nfe,
     )
-    if chunk.cell.arm == "oracle":
+    if chunk.condition.arm == "oracle":
         source = oracle.source(chunk.setup.songs)
-        plan = oracle.padded([source.plan(item.song, composer.model) for item in chunk.items], chunk.cell.bars)
+        plan = oracle.padded([source.plan(item.song, composer.model) for item in chunk.items], chunk.condition.bars)
         pieces = composer.compose(requests, settings, plan)
-    elif chunk.cell.full:
-        pieces = _full_system(chunk.setup, chunk.levels).compose(requests, settings)
+    elif chunk.condition.full:
+        pieces = _full_system(chunk.setup, chunk.quantiles).compose(requests, settings)
     else:
         pieces = composer.compose(requests, settings)
     rows = [_row(chunk, item, piece) for item, piece in zip(chunk.items, pieces, strict=True)]
     return {"seconds": round(time.perf_counter() - began, 2), "pieces": rows}
 
 
-def _row(chunk: Chunk, item: Item, piece: Piece) -> Row:
+def _row(chunk: Chunk, item: WantedPiece, piece: Piece) -> Row:
     path = Path("pieces") / chunk.id / f"{item.prompt}-{item.seed}.mid"
     midi.write(piece.midi, Path(chunk.setup.folder) / path)
     song = Song(piece.midi)
@@ -221,9 +223,9 @@ def _composer(setup: Setup) -> Composer:
 
 
 @lru_cache(maxsize=1)
-def _full_system(setup: Setup, levels: str) -> FullSystem:
-    means = Means(strength=setup.tilt, best_of=setup.best_of)
-    return FullSystem(_composer(setup), _probe(setup.probe), Levels.load(levels), means)
+def _full_system(setup: Setup, quantiles: str) -> FullSystem:
+    control = DecodingControl(strength=setup.tilt, best_of=setup.best_of)
+    return FullSystem(_composer(setup), _probe(setup.probe), Quantiles.load(quantiles), control)
 
 
 @lru_cache(maxsize=1)

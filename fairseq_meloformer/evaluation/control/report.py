@@ -12,7 +12,7 @@ import numpy as np
 
 from fairseq_meloformer.composing.full_system import f1
 from fairseq_meloformer.evaluation.control.measure import WINDOW, span_name
-from fairseq_meloformer.evaluation.control.scoring import Bootstrap, Score, is_right, medians
+from fairseq_meloformer.evaluation.control.scoring import Bootstrap, DirectionScore, is_right, medians
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.measures.attributes import AXES
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from fairseq_meloformer.evaluation.control.measure import Cell, Item, Row
+    from fairseq_meloformer.evaluation.control.measure import Condition, Row, WantedPiece
     from fairseq_meloformer.evaluation.control.scoring import Interval, Values
-    from fairseq_meloformer.words.directions import Asked
+    from fairseq_meloformer.words.directions import LabelledPrompt
 
-    Pieces = dict[tuple[Cell, str, int], Row]
-    Wanted = Mapping[Cell, Sequence[Item]]
-    Timelines = Mapping[str, Mapping[str, Asked]]
+    Pieces = dict[tuple[Condition, str, int], Row]
+    Wanted = Mapping[Condition, Sequence[WantedPiece]]
+    Timelines = Mapping[str, Mapping[str, LabelledPrompt]]
     """What the sections of a timeline ask for, by its name and their bars ("1-8")."""
 
 _OTHERS: Final = 8
@@ -39,62 +39,70 @@ _TARGETS: Final = {
 
 
 class _Scorer:
-    """Scores of cells against the medians of the pieces without injection."""
+    """Scores of conditions against the medians of the pieces without injection."""
 
-    def __init__(self, pieces: Pieces, wanted: Wanted, prompts: Mapping[str, Asked]) -> None:
+    def __init__(self, pieces: Pieces, wanted: Wanted, prompts: Mapping[str, LabelledPrompt]) -> None:
         self.pieces = pieces
         self.wanted = wanted
         self.prompts = prompts
         self.names = list(prompts)
-        none = [row for (cell, _, _), row in pieces.items() if cell.arm == "none"]
+        none = [row for (condition, _, _), row in pieces.items() if condition.arm == "none"]
         self.whole = medians(row["attributes"] for row in none)
         spans = sorted({name for row in none for name in row["spans"]})
         self.middles: dict[str, Values] = {
             name: medians(row["spans"][name] for row in none if name in row["spans"]) for name in spans
         }
 
-    def middle(self, cell: Cell, span: str | None) -> Values:
+    def middle(self, condition: Condition, span: str | None) -> Values:
         """Medians over the bars in question: shorter pieces against the beginnings of those without injection."""
         if span is None:
-            span = None if cell.bars is None else span_name((0, cell.bars))
+            span = None if condition.bars is None else span_name((0, condition.bars))
         return self.middles.get(span or "", self.whole)
 
-    def text(self, cell: Cell, *spans: str, seed: int | None = None) -> Score:
-        """Pieces of a cell, or each of some spans of them, against the directions of their own prompts."""
-        score = Score(self.names)
-        for item in self.wanted.get(cell, ()):
+    def text(self, condition: Condition, *spans: str, seed: int | None = None) -> DirectionScore:
+        """Pieces of a condition, or each of some spans of them, against the directions of their own prompts."""
+        score = DirectionScore(self.names)
+        for item in self.wanted.get(condition, ()):
             if item.prompt in self.prompts and seed in (None, item.seed):
                 for span in spans or (None,):
-                    self._add(score, item.prompt, cell, item, span)
+                    self._add(score, item.prompt, condition, item, span)
         return score
 
-    def shuffled(self, cell: Cell, span: str | None = None) -> Score:
-        """Pieces of a cell against the directions of other prompts."""
-        score = Score(self.names)
-        items: dict[str, list[Item]] = {}
-        for item in self.wanted.get(cell, ()):
+    def shuffled(self, condition: Condition, span: str | None = None) -> DirectionScore:
+        """Pieces of a condition against the directions of other prompts."""
+        score = DirectionScore(self.names)
+        items: dict[str, list[WantedPiece]] = {}
+        for item in self.wanted.get(condition, ()):
             if item.prompt in self.prompts:
                 items.setdefault(item.prompt, []).append(item)
         for name in items:
             rest = [other for other in items if other != name]
             for other in Random(name).sample(rest, min(_OTHERS, len(rest))):
                 for item in items[other]:
-                    self._add(score, name, cell, item, span, 1 / min(_OTHERS, len(rest)))
+                    self._add(score, name, condition, item, span, 1 / min(_OTHERS, len(rest)))
         return score
 
-    def _add(self, score: Score, name: str, cell: Cell, item: Item, span: str | None, weight: float = 1.0) -> None:
-        row = self.pieces.get((cell, item.prompt, item.seed))
+    def _add(
+        self,
+        score: DirectionScore,
+        name: str,
+        condition: Condition,
+        item: WantedPiece,
+        span: str | None,
+        weight: float = 1.0,
+    ) -> None:
+        row = self.pieces.get((condition, item.prompt, item.seed))
         measured = None if row is None else row["attributes"] if span is None else row["spans"].get(span)
-        score.add(name, self.prompts[name].directions, measured, self.middle(cell, span), weight)
+        score.add(name, self.prompts[name].directions, measured, self.middle(condition, span), weight)
 
 
 def results(
     pieces: Pieces,
-    prompts: Mapping[str, Asked],
+    prompts: Mapping[str, LabelledPrompt],
     wanted: Wanted,
-    base: Cell,
+    base: Condition,
     *,
-    storms: Mapping[str, Asked],
+    storms: Mapping[str, LabelledPrompt],
     exact: Mapping[str, Row],
     songs: Mapping[str, str],
     timelines: Timelines,
@@ -104,7 +112,7 @@ def results(
     Args:
         pieces: what was composed.
         prompts: what each asks for.
-        wanted: the items of each cell; those without a piece count as wrong.
+        wanted: the items of each condition; those without a piece count as wrong.
         base: the text arm of bridge only.
         storms: what the two storms ask for.
         exact: prompts with exact requests.
@@ -116,16 +124,20 @@ def results(
     full = replace(base, full=True)
     short = _short(base, wanted)
     found: dict[str, Any] = {"medians": scorer.whole, "prompts": _prompts(prompts), "systems": {}}
-    for name, cell in (("bridge", base), ("full", full)):
-        if wanted.get(cell):
-            found["systems"][name] = _system(scorer, boot, cell)
-            found["systems"][name]["storms"] = _storms(scorer, short, storms, full=cell.full)
-            found["systems"][name]["sections"] = _sections(scorer, short, timelines, full=cell.full)
+    for name, condition in (("bridge", base), ("full", full)):
+        if wanted.get(condition):
+            found["systems"][name] = _system(scorer, boot, condition)
+            found["systems"][name]["storms"] = _storms(scorer, short, storms, full=condition.full)
+            found["systems"][name]["sections"] = _sections(scorer, short, timelines, full=condition.full)
     oracle = replace(base, arm="oracle")
     if songs:
         found["oracle"] = _oracle(scorer, boot, base, oracle) | {"songs": dict(songs)}
-    found["scopes"] = _sweep(scorer, boot, base, lambda cell: cell.scope is not None and cell.strength == 1)
-    found["strengths"] = _sweep(scorer, boot, base, lambda cell: cell.scope is not None and cell.layers is None)
+    found["scopes"] = _sweep(
+        scorer, boot, base, lambda condition: condition.scope is not None and condition.strength == 1
+    )
+    found["strengths"] = _sweep(
+        scorer, boot, base, lambda condition: condition.scope is not None and condition.layers is None
+    )
     exactly = replace(full, bars=None)
     if wanted.get(exactly):
         found["exact"] = _exact(pieces, exactly, wanted[exactly], exact)
@@ -134,26 +146,30 @@ def results(
     return found
 
 
-def _short(base: Cell, wanted: Wanted) -> list[Cell]:
-    """Cells that may hold the storms: bridge only and full system, of any length."""
-    return [cell for cell in wanted if cell.arm == "text" and replace(cell, full=False, bars=base.bars) == base]
+def _short(base: Condition, wanted: Wanted) -> list[Condition]:
+    """Conditions that may hold the storms: bridge only and full system, of any length."""
+    return [
+        condition
+        for condition in wanted
+        if condition.arm == "text" and replace(condition, full=False, bars=base.bars) == base
+    ]
 
 
-def _prompts(prompts: Mapping[str, Asked]) -> dict[str, Any]:
+def _prompts(prompts: Mapping[str, LabelledPrompt]) -> dict[str, Any]:
     asked = {axis: sum(axis in prompt.directions for prompt in prompts.values()) for axis in AXES}
     languages = {lang: sum(prompt.lang == lang for prompt in prompts.values()) for lang in ("zh", "en")}
     return {"count": len(prompts), "asked": asked, "languages": languages}
 
 
-def _system(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, Any]:
-    text, shuffled = scorer.text(cell), scorer.shuffled(cell)
+def _system(scorer: _Scorer, boot: Bootstrap, condition: Condition) -> dict[str, Any]:
+    text, shuffled = scorer.text(condition), scorer.shuffled(condition)
     prompts = scorer.prompts
 
-    def of(quality: str, value: str) -> Score:
+    def of(quality: str, value: str) -> DirectionScore:
         return text.only(lambda name: getattr(prompts[name], quality) == value)
 
-    early, late = (scorer.text(cell, span_name(span)) for span in (_EARLY, _LATE))
-    seeds = sorted({item.seed for item in scorer.wanted[cell] if item.prompt in prompts})
+    early, late = (scorer.text(condition, span_name(span)) for span in (_EARLY, _LATE))
+    seeds = sorted({item.seed for item in scorer.wanted[condition] if item.prompt in prompts})
     found = {
         "mean": boot.mean(text),
         "axes": boot.axes(text),
@@ -165,25 +181,25 @@ def _system(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, Any]:
             "axes": {lang: boot.axes(of("lang", lang)) for lang in ("zh", "en")},
         },
         "kinds": {kind: boot.mean(of("kind", kind)) for kind in ("stated", "implied")},
-        "seeds": [boot.mean(scorer.text(cell, seed=seed))["value"] for seed in seeds],
-        "windows": _windows(scorer, boot, cell),
+        "seeds": [boot.mean(scorer.text(condition, seed=seed))["value"] for seed in seeds],
+        "windows": _windows(scorer, boot, condition),
     }
-    if cell.bars is not None and cell.bars >= _LATE[1]:
+    if condition.bars is not None and condition.bars >= _LATE[1]:
         found["bars"] = {
             "1-4": boot.mean(early),
             "9-16": boot.mean(late),
             "difference": boot.difference(late, early),
             # What takes more bars to measure, as mode does, shows no better in more bars here.
-            "by_windows": boot.difference(*(scorer.text(cell, *_windows_of(*span)) for span in (_LATE, _EARLY))),
+            "by_windows": boot.difference(*(scorer.text(condition, *_windows_of(*span)) for span in (_LATE, _EARLY))),
         }
     return found
 
 
-def _windows(scorer: _Scorer, boot: Bootstrap, cell: Cell) -> dict[str, dict[str, Interval]]:
+def _windows(scorer: _Scorer, boot: Bootstrap, condition: Condition) -> dict[str, dict[str, Interval]]:
     """Accuracy in windows of bars."""
     return {
-        name: {"text": boot.mean(scorer.text(cell, name)), "shuffled": boot.mean(scorer.shuffled(cell, name))}
-        for name in _windows_of(0, cell.bars or 0)
+        name: {"text": boot.mean(scorer.text(condition, name)), "shuffled": boot.mean(scorer.shuffled(condition, name))}
+        for name in _windows_of(0, condition.bars or 0)
     }
 
 
@@ -192,9 +208,9 @@ def _windows_of(first: int, end: int) -> list[str]:
     return [span_name((bar, bar + WINDOW)) for bar in range(first, end - WINDOW + 1, WINDOW)]
 
 
-def _oracle(scorer: _Scorer, boot: Bootstrap, base: Cell, cell: Cell) -> dict[str, Any]:
-    followed = {item.prompt for item in scorer.wanted[cell]}
-    score = scorer.text(cell)
+def _oracle(scorer: _Scorer, boot: Bootstrap, base: Condition, condition: Condition) -> dict[str, Any]:
+    followed = {item.prompt for item in scorer.wanted[condition]}
+    score = scorer.text(condition)
     # The gap is that of the prompts for which there is a song.
     text, shuffled = (part.only(lambda name: name in followed) for part in (scorer.text(base), scorer.shuffled(base)))
     return {
@@ -205,16 +221,18 @@ def _oracle(scorer: _Scorer, boot: Bootstrap, base: Cell, cell: Cell) -> dict[st
     }
 
 
-def _storms(scorer: _Scorer, cells: Sequence[Cell], storms: Mapping[str, Asked], *, full: bool) -> dict[str, Any]:
+def _storms(
+    scorer: _Scorer, conditions: Sequence[Condition], storms: Mapping[str, LabelledPrompt], *, full: bool
+) -> dict[str, Any]:
     """Share of pieces of each storm on the asked side, by axis."""
     found: dict[str, Any] = {}
     for name, asked in storms.items():
-        for cell in cells:
-            items = [item for item in scorer.wanted[cell] if item.prompt == name and cell.full == full]
+        for condition in conditions:
+            items = [item for item in scorer.wanted[condition] if item.prompt == name and condition.full == full]
             if not items:
                 continue
-            rows = [scorer.pieces.get((cell, name, item.seed)) for item in items]
-            middle = scorer.middle(cell, None)
+            rows = [scorer.pieces.get((condition, name, item.seed)) for item in items]
+            middle = scorer.middle(condition, None)
             shares = {}
             for axis, sign in asked.directions.items():
                 right = [is_right(axis, sign, row and row["attributes"].get(axis), middle.get(axis)) for row in rows]
@@ -223,19 +241,19 @@ def _storms(scorer: _Scorer, cells: Sequence[Cell], storms: Mapping[str, Asked],
     return found
 
 
-def _sections(scorer: _Scorer, cells: Sequence[Cell], timelines: Timelines, *, full: bool) -> dict[str, Any]:
+def _sections(scorer: _Scorer, conditions: Sequence[Condition], timelines: Timelines, *, full: bool) -> dict[str, Any]:
     """How sections of timelines follow their own text: right directions of all, and sections with most of them right.
 
     Beside it the same against the text of the piece's other section.
     """
     own: list[list[bool]] = []
     other: list[bool] = []
-    for cell in (cell for cell in cells if cell.full == full):
-        for item in scorer.wanted[cell]:
-            row = scorer.pieces.get((cell, item.prompt, item.seed))
+    for condition in (condition for condition in conditions if condition.full == full):
+        for item in scorer.wanted[condition]:
+            row = scorer.pieces.get((condition, item.prompt, item.seed))
             for span, section in product(timelines.get(item.prompt, {}), repeat=2):
                 measured = {} if row is None else row["spans"].get(span, {})
-                middle = scorer.middle(cell, span)
+                middle = scorer.middle(condition, span)
                 asked = timelines[item.prompt][section].directions
                 hits = [is_right(axis, sign, measured.get(axis), middle.get(axis)) for axis, sign in asked.items()]
                 if section == span:
@@ -252,26 +270,30 @@ def _sections(scorer: _Scorer, cells: Sequence[Cell], timelines: Timelines, *, f
     }
 
 
-def _sweep(scorer: _Scorer, boot: Bootstrap, base: Cell, chosen: Callable[[Cell], bool]) -> list[dict[str, Any]]:
-    """Accuracy of the cells of a sweep, and what the same pieces score on other prompts' directions."""
+def _sweep(
+    scorer: _Scorer, boot: Bootstrap, base: Condition, chosen: Callable[[Condition], bool]
+) -> list[dict[str, Any]]:
+    """Accuracy of the conditions of a sweep, and what the same pieces score on other prompts' directions."""
     return [
         {
-            "scope": cell.scope,
-            "layers": None if cell.layers is None else list(cell.layers),
-            "strength": cell.strength,
-            "text": boot.mean(scorer.text(cell)),
-            "shuffled": boot.mean(scorer.shuffled(cell)),
+            "scope": condition.scope,
+            "layers": None if condition.layers is None else list(condition.layers),
+            "strength": condition.strength,
+            "text": boot.mean(scorer.text(condition)),
+            "shuffled": boot.mean(scorer.shuffled(condition)),
         }
-        for cell in scorer.wanted
-        if cell.arm == "text" and not cell.full and cell != base and chosen(cell)
+        for condition in scorer.wanted
+        if condition.arm == "text" and not condition.full and condition != base and chosen(condition)
     ]
 
 
-def _exact(pieces: Pieces, cell: Cell, items: Sequence[Item], exact: Mapping[str, Row]) -> dict[str, Any]:
+def _exact(
+    pieces: Pieces, condition: Condition, items: Sequence[WantedPiece], exact: Mapping[str, Row]
+) -> dict[str, Any]:
     """How often tempo, key and number of bars are kept, and the mean F1 of instruments."""
     tempo, key, bars, instruments = [], [], [], []
     for item in items:
-        asked, row = exact[item.prompt], pieces.get((cell, item.prompt, item.seed))
+        asked, row = exact[item.prompt], pieces.get((condition, item.prompt, item.seed))
         got = {} if row is None else row["attributes"]
         tempo.append("tempo" in got and abs(12 * math.log2(got["tempo"] / asked["tempo"])) <= 0.5)
         key.append(got.get("key") == asked["key"])
@@ -317,8 +339,8 @@ def _targets(found: dict[str, Any]) -> list[str]:
     systems = found["systems"]
     rows: list[tuple[str, dict[str, str], str]] = []
 
-    def add(title: str, target: str, cell: Callable[[dict[str, Any]], str]) -> None:
-        rows.append((title, {name: cell(system) for name, system in systems.items()}, target))
+    def add(title: str, target: str, condition: Callable[[dict[str, Any]], str]) -> None:
+        rows.append((title, {name: condition(system) for name, system in systems.items()}, target))
 
     add("mean directional accuracy", "mean", lambda system: percent(system["mean"]))
     add("shuffled", "", lambda system: percent(system["shuffled"]["mean"]))
@@ -340,8 +362,8 @@ def _targets(found: dict[str, Any]) -> list[str]:
         "|---" * (1 + 2 * len(systems)) + "|",
     ]
     for title, values, target in rows:
-        cells = " | ".join(f"{values[name]} | {_TARGETS[name].get(target, '')}" for name in systems)
-        lines.append(f"| {title} | {cells} |")
+        conditions = " | ".join(f"{values[name]} | {_TARGETS[name].get(target, '')}" for name in systems)
+        lines.append(f"| {title} | {conditions} |")
     return [*lines, *_oracle_lines(found), *_exact_lines(found)]
 
 

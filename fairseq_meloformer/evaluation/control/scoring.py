@@ -48,7 +48,7 @@ def is_right(axis: str, sign: int, value: object, median: float | None) -> bool:
 
 
 @dataclass
-class Score:
+class DirectionScore:
     """Right directions and all asked ones, by prompt and axis: both (prompts, axes)."""
 
     prompts: Sequence[str]
@@ -77,9 +77,9 @@ class Score:
             self.asked[row, column] += weight
             self.right[row, column] += weight * is_right(axis, sign, value, middle.get(axis))
 
-    def only(self, chosen: Callable[[str], bool]) -> Score:
+    def only(self, chosen: Callable[[str], bool]) -> DirectionScore:
         """The same of some prompts; the others count nothing, so that resamples stay in step."""
-        part = Score(self.prompts)
+        part = DirectionScore(self.prompts)
         mask = np.array([chosen(name) for name in self.prompts], dtype=float)[:, None]
         part.right, part.asked = self.right * mask, self.asked * mask
         return part
@@ -115,20 +115,20 @@ class Bootstrap:
         low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (values[0], values[0])
         return {"value": round(float(values[0]), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
-    def mean(self, score: Score) -> Interval:
+    def mean(self, score: DirectionScore) -> Interval:
         """Mean accuracy of a score."""
         return self.interval(score.mean(self.weights))
 
-    def axes(self, score: Score) -> dict[str, Interval]:
+    def axes(self, score: DirectionScore) -> dict[str, Interval]:
         """Accuracy of each axis."""
         shares = score.axes(self.weights)
         return {axis: self.interval(shares[:, column]) for column, axis in enumerate(AXES)}
 
-    def difference(self, first: Score, second: Score) -> Interval:
+    def difference(self, first: DirectionScore, second: DirectionScore) -> Interval:
         """Mean accuracy of one minus that of another."""
         return self.interval(first.mean(self.weights) - second.mean(self.weights))
 
-    def gap_closed(self, text: Score, shuffled: Score, oracle: Score) -> Interval:
+    def gap_closed(self, text: DirectionScore, shuffled: DirectionScore, oracle: DirectionScore) -> Interval:
         """Share of the way from shuffled to oracle that the text goes."""
         low = shuffled.mean(self.weights)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -9,7 +9,7 @@ from typing import Any
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.inspection import injected, pictures, probes, report
 from fairseq_meloformer.evaluation.inspection.late_bars import late_bars
-from fairseq_meloformer.evaluation.inspection.music import Song, gather, stacked
+from fairseq_meloformer.evaluation.inspection.music import InspectedSong, gather, stacked
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def inspect(songs: list[Song]) -> tuple[dict[str, Any], dict[str, bytes]]:
+def inspect(songs: list[InspectedSong]) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What can be said of summaries alone: numbers for JSON, and pictures."""
     values, numbers, attributes = stacked(songs)
     components = probes.components(values)
@@ -85,7 +85,7 @@ def inspect(songs: list[Song]) -> tuple[dict[str, Any], dict[str, bytes]]:
     return found, drawn
 
 
-def _nearest(songs: list[Song], near: dict[str, Any]) -> bytes:
+def _nearest(songs: list[InspectedSong], near: dict[str, Any]) -> bytes:
     places = [(number, bar) for number, song in enumerate(songs) for bar in range(len(song.summaries))]
     every = max(1, len(near["bars"]) // _SHOWN_BARS)
     groups = [
@@ -95,7 +95,7 @@ def _nearest(songs: list[Song], near: dict[str, Any]) -> bytes:
 
 
 def _injections(
-    model: MuseFormer, songs: list[Song], args: argparse.Namespace, drawn: dict[str, bytes]
+    model: MuseFormer, songs: list[InspectedSong], args: argparse.Namespace, drawn: dict[str, bytes]
 ) -> dict[str, Any]:
     long = [song for song in songs if len(song.summaries) >= args.bars] or songs
     every = max(1, len(long) // max(1, args.pieces))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fairseq_meloformer.composing.composer import Composer, Settings, ids_of, summaries_of
-from fairseq_meloformer.evaluation.inspection.music import Song
+from fairseq_meloformer.evaluation.inspection.music import InspectedSong
 from fairseq_meloformer.evaluation.inspection.probes import correlation
 from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.measures.attributes import AXES, Attributes, measure
@@ -25,14 +25,14 @@ _LONGEST: Final = 16  # bars of a song that are predicted
 
 
 @dataclass(frozen=True)
-class Piece:
+class FollowingPiece:
     """A written piece and the song whose summaries it should follow, as measured."""
 
     asked: Attributes
     heard: Attributes
 
 
-def perplexities(model: MuseFormer, songs: Sequence[Song]) -> list[dict[str, Any]]:
+def perplexities(model: MuseFormer, songs: Sequence[InspectedSong]) -> list[dict[str, Any]]:
     """Perplexity of real songs, token by token, under each injection.
 
     "identity" puts every summary in its own place, scope past, and must change nothing at all; the others use the
@@ -77,7 +77,7 @@ def _injected(model: MuseFormer, scope: Scope | None, plan: Tensor | None) -> Ab
     return nullcontext() if scope is None or plan is None else inject(model, plan, scope=scope)
 
 
-def pieces(model: MuseFormer, songs: Sequence[Song], bars: int, seed: int) -> dict[str, list[Piece]]:
+def pieces(model: MuseFormer, songs: Sequence[InspectedSong], bars: int, seed: int) -> dict[str, list[FollowingPiece]]:
     """Write a piece to each song's summaries: its own ("oracle"), zeros, and none.
 
     Args:
@@ -103,12 +103,12 @@ def pieces(model: MuseFormer, songs: Sequence[Song], bars: int, seed: int) -> di
         "oracle": composer.compose(wanted, settings, (plan, mask)),
     }
     return {
-        name: [Piece(song, measure(piece.midi)) for song, piece in zip(asked, written, strict=True)]
+        name: [FollowingPiece(song, measure(piece.midi)) for song, piece in zip(asked, written, strict=True)]
         for name, written in made.items()
     }
 
 
-def obedience(written: dict[str, list[Piece]]) -> list[dict[str, Any]]:
+def obedience(written: dict[str, list[FollowingPiece]]) -> list[dict[str, Any]]:
     """A row per injection and axis: correlation of the song's and the piece's attribute, and the pieces' mean."""
     rows = []
     for name, made in written.items():

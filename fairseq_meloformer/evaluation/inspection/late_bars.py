@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from fairseq_meloformer.composing.composer import ids_of
-from fairseq_meloformer.evaluation.inspection.music import Song
+from fairseq_meloformer.evaluation.inspection.music import InspectedSong
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.tokens.remi import bars as cut
 
@@ -16,7 +16,7 @@ _GROUP: Final = 4  # bars of a row
 _CONTEXT: Final = 4  # bars that a shortened song must have before those that are compared
 
 
-def late_bars(model: MuseFormer, songs: Sequence[Song]) -> list[dict[str, Any]]:
+def late_bars(model: MuseFormer, songs: Sequence[InspectedSong]) -> list[dict[str, Any]]:
     """Perplexity of the second halves of songs, as they stand and as if the songs began in their middle.
 
     A model reads most in the bars right before, so both should be alike; where a bar is much harder to predict as it

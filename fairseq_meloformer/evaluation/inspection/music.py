@@ -21,7 +21,7 @@ _FEWEST_SONGS: Final = 4
 
 
 @dataclass(frozen=True)
-class Song:
+class InspectedSong:
     """One song, or passage of one.
 
     Attributes:
@@ -37,7 +37,9 @@ class Song:
     attributes: np.ndarray[Any, np.dtype[np.float64]]
 
 
-def gather(model: MuseFormer | None, store: Path | None, data: Path | None, subset: str, most: int) -> list[Song]:
+def gather(
+    model: MuseFormer | None, store: Path | None, data: Path | None, subset: str, most: int
+) -> list[InspectedSong]:
     """Read songs, evenly spread over a subset.
 
     Args:
@@ -59,18 +61,18 @@ def gather(model: MuseFormer | None, store: Path | None, data: Path | None, subs
     return songs
 
 
-def _made(model: MuseFormer | None, data: Path | None, subset: str, most: int) -> list[Song]:
+def _made(model: MuseFormer | None, data: Path | None, subset: str, most: int) -> list[InspectedSong]:
     assert model is not None and data is not None  # noqa: S101, PT018  `gather` has checked
     written = _tokens(data, subset)
     outside = int(model.config.chunking == "bosbar")
     songs = []
     for name in _spread(sorted(written), most):
         tokens = written[name]
-        songs.append(Song(name, tokens, summaries_of(model, tokens)[outside:].float().cpu(), by_bar(tokens)))
+        songs.append(InspectedSong(name, tokens, summaries_of(model, tokens)[outside:].float().cpu(), by_bar(tokens)))
     return songs
 
 
-def _stored(path: Path, model: MuseFormer | None, data: Path | None, subset: str, most: int) -> list[Song]:
+def _stored(path: Path, model: MuseFormer | None, data: Path | None, subset: str, most: int) -> list[InspectedSong]:
     store = SummaryStore(path)
     if model is not None and fingerprint(model) != store.header.model_sha256:
         raise InputError(f"the store {path} must be of the model that is inspected, but it was made with another one")
@@ -92,7 +94,7 @@ def _stored(path: Path, model: MuseFormer | None, data: Path | None, subset: str
                 f"item {name!r} must have as many bars in {data} as in the store, {len(summaries)}, "
                 f"but has {len(attributes)}: were they made from each other?"
             )
-        songs.append(Song(name, tokens, summaries, attributes))
+        songs.append(InspectedSong(name, tokens, summaries, attributes))
     return songs
 
 
@@ -113,7 +115,7 @@ def _axes(attributes: dict[str, Any]) -> list[float]:
     return [float(attributes.get(axis, np.nan)) for axis in AXES]
 
 
-def stacked(songs: Sequence[Song]) -> tuple[Tensor, Tensor, np.ndarray[Any, np.dtype[np.float64]]]:
+def stacked(songs: Sequence[InspectedSong]) -> tuple[Tensor, Tensor, np.ndarray[Any, np.dtype[np.float64]]]:
     """All bars: summaries (bars, layers, dim) in unit variance, number of the song (bars,), attributes (bars, axes)."""
     values = torch.cat([song.summaries for song in songs]).double()
     values = values - values.mean(0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from fairseq_meloformer.evaluation.inspection.music import Song
+    from fairseq_meloformer.evaluation.inspection.music import InspectedSong
     from fairseq_meloformer.evaluation.inspection.probes import Floats
 
 _DPI: Final = 110
@@ -90,7 +90,7 @@ def heat(rows: Sequence[dict[str, Any]], across: str, value: str) -> bytes:
     return _png(figure)
 
 
-def nearest(songs: Sequence[Song], places: Sequence[Sequence[tuple[int, int]]]) -> bytes:
+def nearest(songs: Sequence[InspectedSong], places: Sequence[Sequence[tuple[int, int]]]) -> bytes:
     """Rows of bars as small piano rolls: a bar, and the bars of other songs nearest to it; (song, bar) each."""
     figure, axes = _grid(len(places), len(places[0]), 2.2, 1.3)
     for row, group in zip(axes, places, strict=True):

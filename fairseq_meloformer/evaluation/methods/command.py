@@ -21,7 +21,7 @@ from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.bridge.baselines.methods import SETTINGS
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.methods import report
-from fairseq_meloformer.evaluation.methods.measure import Meter, Sizes, Songs, step_seconds
+from fairseq_meloformer.evaluation.methods.measure import Meter, SampleSizes, Songs, step_seconds
 from fairseq_meloformer.jobs import JsonlLog
 from fairseq_meloformer.museformer.model import MuseFormer
 
@@ -52,14 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Compare the methods that scripts/compare_methods.sh has trained: results.json, report.md and pictures. "
         "Stopped at any moment, the same command goes on."
     )
-    sizes = Sizes()
+    sizes = SampleSizes()
     parser.add_argument("folder", type=Path, help="folder with a folder of checkpoints for each method")
     parser.add_argument("--store", type=Path, metavar="DIR", required=True, help="store that they were trained on")
     parser.add_argument("--model", metavar="PATH", required=True, help="MuseFormer of the store")
     parser.add_argument("--songs", type=Path, metavar="DATA", help="prepared music of the store, for nats a token")
     parser.add_argument("--budget", type=float, metavar="S", help="leave out what took more processor seconds")
     parser.add_argument("--checkpoints", type=int, default=4, metavar="N", help="of each method (default 4)")
-    for field in dataclasses.fields(Sizes):
+    for field in dataclasses.fields(SampleSizes):
         default = getattr(sizes, field.name)
         flag = f"--{field.name.replace('_', '-')}"
         parser.add_argument(flag, type=int, default=default, metavar="N", help=f"(default {default})")
@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sizes(args: argparse.Namespace) -> Sizes:
-    sizes = Sizes(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Sizes)})
+def _sizes(args: argparse.Namespace) -> SampleSizes:
+    sizes = SampleSizes(**{field.name: getattr(args, field.name) for field in dataclasses.fields(SampleSizes)})
     problems = [name for name, value in dataclasses.asdict(sizes).items() if value < 1]
     problems += ["checkpoints"] if args.checkpoints < 1 else []
     if problems:

@@ -42,7 +42,7 @@ _RESAMPLES: Final = 1000
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SampleSizes:
     """How much is measured.
 
     Attributes:
@@ -63,7 +63,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Song:
+class HeldOutSong:
     """A song of a store with a caption."""
 
     id: str
@@ -80,7 +80,7 @@ class Songs:
         InputError: the store has too few songs that are long enough and captioned.
     """
 
-    def __init__(self, directory: Path, sizes: Sizes, tokens: Path | None = None) -> None:
+    def __init__(self, directory: Path, sizes: SampleSizes, tokens: Path | None = None) -> None:
         self.directory, self.sizes, self._tokens = directory, sizes, tokens
         store = SummaryStore(directory)
         held_out = next((name for name in ("valid", "test") if name in store.subsets), "train")
@@ -111,7 +111,7 @@ class Songs:
         file = TokenFile(self._tokens, self.subset, vocabulary_of(model))
         return [file[song.id] for song in self.held_out]
 
-    def alike(self, bridge: Bridge) -> list[list[Song]]:
+    def alike(self, bridge: Bridge) -> list[list[HeldOutSong]]:
         """For each prompt of the diversity, the training songs whose captions the text encoder finds nearest to it.
 
         One of each file at most: windows of one song are more alike than songs of one caption.
@@ -122,14 +122,14 @@ class Songs:
         near = pooled[len(self.pool) :] @ pooled[: len(self.pool)].T
         groups = []
         for row in near:
-            found: dict[str, Song] = {}
+            found: dict[str, HeldOutSong] = {}
             for index in row.argsort(descending=True).tolist():
                 found.setdefault(self.pool[index].path, self.pool[index])
             groups.append(list(found.values())[: 2 * self.sizes.seeds])
         return groups
 
 
-def _captioned(store: SummaryStore, subset: str, count: int, bars: int) -> list[Song]:
+def _captioned(store: SummaryStore, subset: str, count: int, bars: int) -> list[HeldOutSong]:
     songs = store.subset(subset)
     long = [index for index, length in enumerate(songs.bars) if length >= bars]
     fitting = []
@@ -144,7 +144,7 @@ def _captioned(store: SummaryStore, subset: str, count: int, bars: int) -> list[
         about = item.metadata
         text = max((caption["text"] for caption in about["captions"]), key=len)
         path = str(about.get("path", item.id))
-        found.append(Song(item.id, path, text, about["attributes"], item.summaries.float()))
+        found.append(HeldOutSong(item.id, path, text, about["attributes"], item.summaries.float()))
     return found
 
 

@@ -7,15 +7,15 @@ import pytest
 
 from fairseq_meloformer.corpus.sources import comments
 from fairseq_meloformer.corpus.sources.exports import likes, read_comments
-from fairseq_meloformer.corpus.sources.matching import Matcher, Song, songs_of
+from fairseq_meloformer.corpus.sources.matching import ListedSong, Matcher, songs_of
 from fairseq_meloformer.corpus.sources.rows import Report
 from fairseq_meloformer.errors import InputError
 
 MATCHER = Matcher(
     [
-        Song("a.mid", "后来", "刘若英"),
-        Song("b.mid", "十年", "陈奕迅"),
-        Song("c.mid", "Moonlight Sonata", ""),
+        ListedSong("a.mid", "后来", "刘若英"),
+        ListedSong("b.mid", "十年", "陈奕迅"),
+        ListedSong("c.mid", "Moonlight Sonata", ""),
     ]
 )
 GOOD = ["前奏的钢琴像雨滴落在窗台上", "弦乐一进来就想起那年冬天", "Slow and warm, like an old radio at night."]

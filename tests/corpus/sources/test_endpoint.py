@@ -7,7 +7,7 @@ import time
 import pytest
 from chat_server import answer, fails, says, serving
 
-from fairseq_meloformer.corpus.sources.endpoint import Endpoint, EndpointFailure, key_from
+from fairseq_meloformer.corpus.sources.endpoint import ChatClient, EndpointFailure, key_from
 from fairseq_meloformer.corpus.sources.questions import read_answer
 from fairseq_meloformer.errors import InputError
 
@@ -16,7 +16,7 @@ QUESTION = [{"role": "user", "content": "what is it like?"}]
 
 
 def endpoint(server, timeout=5.0, attempts=3):
-    return Endpoint(server.url, KEY, "small", timeout, attempts, first_wait=0.01)
+    return ChatClient(server.url, KEY, "small", timeout, attempts, first_wait=0.01)
 
 
 def ask(server, **settings):
@@ -137,7 +137,7 @@ def test_keys_that_cannot_be(monkeypatch, value, message):
 
 def test_an_address_must_be_one():
     with pytest.raises(InputError, match="https://"):
-        Endpoint("api.example.com/v1", KEY, "small", 1, 1)
+        ChatClient("api.example.com/v1", KEY, "small", 1, 1)
 
 
 def test_a_frame_around_the_json_is_tolerated_and_more_than_asked_is_cut():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_meloformer.corpus.sources import titles
-from fairseq_meloformer.corpus.sources.matching import ACCEPT, Matcher, Song, songs_of
+from fairseq_meloformer.corpus.sources.matching import ACCEPT, ListedSong, Matcher, songs_of
 from fairseq_meloformer.errors import InputError
 
 TRADITIONAL = opencc.OpenCC("s2t")
@@ -101,12 +101,12 @@ def test_another_singer_is_another_song(pop909):
 
 
 SONGS = [
-    Song("a.mid", "后来", "刘若英"),
-    Song("b.mid", "后来", "某乐队"),
-    Song("c.mid", "Mariage d'Amour", "Paul de Senneville"),
-    Song("d.mid", "十年", "陈奕迅"),
-    Song("d2.mid", "十年 (钢琴版)", "陈奕迅"),
-    Song("e.mid", "简单爱", "Jay Chou"),
+    ListedSong("a.mid", "后来", "刘若英"),
+    ListedSong("b.mid", "后来", "某乐队"),
+    ListedSong("c.mid", "Mariage d'Amour", "Paul de Senneville"),
+    ListedSong("d.mid", "十年", "陈奕迅"),
+    ListedSong("d2.mid", "十年 (钢琴版)", "陈奕迅"),
+    ListedSong("e.mid", "简单爱", "Jay Chou"),
 ]
 
 
@@ -131,7 +131,7 @@ def test_cases(title, artist, paths, certain):
 
 
 def test_one_song_with_two_files_is_found_in_both():
-    twins = [Song("1.mid", "十年", "陈奕迅"), Song("2.mid", "十年", "陈奕迅")]
+    twins = [ListedSong("1.mid", "十年", "陈奕迅"), ListedSong("2.mid", "十年", "陈奕迅")]
     assert Matcher(twins).match("十年(Live)", "陈奕迅").songs == tuple(twins)
 
 

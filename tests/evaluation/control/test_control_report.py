@@ -3,8 +3,8 @@
 import pytest
 
 from fairseq_meloformer.evaluation.control import report
-from fairseq_meloformer.evaluation.control.measure import Cell, Item
-from fairseq_meloformer.words.directions import Asked
+from fairseq_meloformer.evaluation.control.measure import Condition, WantedPiece
+from fairseq_meloformer.words.directions import LabelledPrompt
 
 WINDOWS = [f"{bar}-{bar + 1}" for bar in range(1, 17, 2)]
 
@@ -18,15 +18,22 @@ def piece(**spans):
 
 
 def test_late_bars_are_held_against_early_ones_as_passages_and_in_windows_of_equal_length():
-    prompt = Asked("quick", "en", "stated", {"tempo": 1})
-    cell, none = Cell("text", 16), Cell("none", 16)
+    prompt = LabelledPrompt("quick", "en", "stated", {"tempo": 1})
+    condition, none = Condition("text", 16), Condition("none", 16)
     fast = dict.fromkeys(WINDOWS, 120.0) | {"1-4": 80.0, "9-16": 120.0, "1-2": 80.0, "15-16": 80.0}
     pieces = {
-        (cell, "p", 0): piece(**fast),
+        (condition, "p", 0): piece(**fast),
         (none, "none", 0): piece(**dict.fromkeys([*WINDOWS, "1-4", "9-16", "1-16"], 100.0)),
     }
     found = report.results(
-        pieces, {"p": prompt}, {cell: [Item("p", "quick", 0)]}, cell, storms={}, exact={}, songs={}, timelines={}
+        pieces,
+        {"p": prompt},
+        {condition: [WantedPiece("p", "quick", 0)]},
+        condition,
+        storms={},
+        exact={},
+        songs={},
+        timelines={},
     )
     bars = found["systems"]["bridge"]["bars"]
     assert (bars["1-4"]["value"], bars["9-16"]["value"], bars["difference"]["value"]) == (0, 1, 1)

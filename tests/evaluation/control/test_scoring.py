@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairseq_meloformer.evaluation.control.scoring import Bootstrap, Score, is_right, medians
+from fairseq_meloformer.evaluation.control.scoring import Bootstrap, DirectionScore, is_right, medians
 from fairseq_meloformer.measures.attributes import AXES
 
 
@@ -33,7 +33,7 @@ def test_a_piece_is_right_on_the_asked_side_and_wrong_if_it_fails_or_ties(axis, 
 
 
 def scored():
-    score = Score(["a", "b", "c"])
+    score = DirectionScore(["a", "b", "c"])
     middle = {"tempo": 100.0, "loudness": 80.0}
     score.add("a", {"tempo": 1, "loudness": 1}, {"tempo": 120.0, "loudness": 70.0}, middle)
     score.add("a", {"tempo": 1, "loudness": 1}, {"tempo": 130.0, "loudness": 90.0}, middle)
@@ -58,7 +58,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     generator = np.random.default_rng(0)
     hits = 0
     for _ in range(60):
-        score = Score([str(number) for number in range(80)])
+        score = DirectionScore([str(number) for number in range(80)])
         for name in score.prompts:
             score.add(name, {"tempo": 1}, {"tempo": float(generator.random() < 0.7)}, {"tempo": 0.5})
         interval = Bootstrap(80).mean(score)
@@ -70,8 +70,8 @@ def test_differences_resample_both_sides_together():
     first = scored()
     boot = Bootstrap(3)
     assert boot.difference(first, first) == {"value": 0.0, "low": 0.0, "high": 0.0}
-    low, high = Score(["a", "b"]), Score(["a", "b"])
-    text = Score(["a", "b"])
+    low, high = DirectionScore(["a", "b"]), DirectionScore(["a", "b"])
+    text = DirectionScore(["a", "b"])
     for name in ("a", "b"):
         for score, values in ((low, (1, 0)), (text, (1, 1)), (high, (1, 1))):
             for value in values:

@@ -14,7 +14,7 @@ from fairseq_meloformer.composing.composer import summaries_of
 from fairseq_meloformer.evaluation.inspection import probes
 from fairseq_meloformer.evaluation.inspection.injected import perplexities
 from fairseq_meloformer.evaluation.inspection.late_bars import late_bars
-from fairseq_meloformer.evaluation.inspection.music import Song, gather, stacked
+from fairseq_meloformer.evaluation.inspection.music import InspectedSong, gather, stacked
 from fairseq_meloformer.measures.attributes import AXES, by_bar
 from fairseq_meloformer.museformer.pattern import BarPattern
 from fairseq_meloformer.summaries.extraction import fingerprint
@@ -126,7 +126,8 @@ def test_identity_changes_nothing_and_other_injections_do(model, folders):
 
 def test_bars_whose_numbers_a_model_has_not_learnt_are_harder_to_predict_as_they_stand():
     long = [
-        Song(str(seed), (*tokens(seed), *tokens(seed + 1)), torch.zeros(12, 2, 32), np.zeros(0)) for seed in range(3)
+        InspectedSong(str(seed), (*tokens(seed), *tokens(seed + 1)), torch.zeros(12, 2, 32), np.zeros(0))
+        for seed in range(3)
     ]
     model = museformer(patterns=(BarPattern(near=(), far=()),))  # bars are alone with their numbers
     with torch.no_grad():

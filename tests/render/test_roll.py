@@ -1,7 +1,7 @@
 import pytest
 from miditoolkit import Instrument, MidiFile, Note, TimeSignature
 
-from fairseq_meloformer.render.score import FAMILIES, SPARES, Score
+from fairseq_meloformer.render.roll import FAMILIES, SPARES, RollLayout
 
 PIANO = 0
 
@@ -21,17 +21,19 @@ def bars(count, program=PIANO):
 
 
 def test_two_instruments_of_a_family_differ():
-    score = Score.of(piece((40, [(0, 4, 60, 100)] * 2), (42, [(0, 4, 67, 100)])))
+    score = RollLayout.of(piece((40, [(0, 4, 60, 100)] * 2), (42, [(0, 4, 67, 100)])))
     assert score.colours == {"violin": FAMILIES[5], "cello": SPARES[0]}
 
 
 def test_more_instruments_than_colours_can_be_drawn():
-    score = Score.of(piece(*((program, [(0, 1, 60, 100)]) for program in range(128))))
+    score = RollLayout.of(piece(*((program, [(0, 1, 60, 100)]) for program in range(128))))
     assert len(set(score.colours.values())) == len(FAMILIES) + len(SPARES)
 
 
 def test_the_kits_lanes_are_those_that_are_played_and_drums_do_not_stretch_the_pitch_axis():
-    score = Score.of(piece((PIANO, [(0, 1, 60, 100)]), ("drums", [(0, 1, 36, 100), (1, 2, 38, 100), (2, 3, 81, 100)])))
+    score = RollLayout.of(
+        piece((PIANO, [(0, 1, 60, 100)]), ("drums", [(0, 1, 36, 100), (1, 2, 38, 100), (2, 3, 81, 100)]))
+    )
     assert score.kit == ("kick", "snare", "percussion")
     assert score.lanes.tolist() == [-1, 0, 1, 2]
     assert (score.low, score.high) == (48, 72)
@@ -42,16 +44,16 @@ def test_the_kits_lanes_are_those_that_are_played_and_drums_do_not_stretch_the_p
     [(1, [(0, 1)]), (16, [(0, 16)]), (24, [(0, 12), (12, 24)]), (34, [(0, 12), (12, 24), (24, 34)])],
 )
 def test_systems_are_even_and_go_by_fours(count, systems):
-    assert Score.of(bars(count)).systems() == systems
+    assert RollLayout.of(bars(count)).systems() == systems
 
 
 def test_every_bar_is_in_one_system():
     for count in range(1, 140):
-        systems = Score.of(bars(count)).systems()
+        systems = RollLayout.of(bars(count)).systems()
         assert [bar for first, last in systems for bar in range(first, last)] == list(range(count))
 
 
 def test_the_subtitle_counts_and_names():
     midi = bars(1)
     midi.time_signature_changes = [TimeSignature(3, 4, 0)]
-    assert Score.of(midi).subtitle == "1 bar  ·  120 qpm  ·  3/4"
+    assert RollLayout.of(midi).subtitle == "1 bar  ·  120 qpm  ·  3/4"

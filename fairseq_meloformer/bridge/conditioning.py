@@ -15,7 +15,7 @@ from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.measures.attributes import AXES
 
 
-class Asked(nn.Module):
+class AttributeConditioning(nn.Module):
     """Adds a token to standardised texts, and to their pooled vector, made of (batch, axes) values.
 
     Values lie in [-1, 1], in the order of AXES; NaN where nothing is asked.

@@ -37,7 +37,7 @@ KIT: Final = (
 
 
 @dataclass(frozen=True)
-class Score:
+class RollLayout:
     """A piece as it is drawn.
 
     names: of every note's instrument. lines: bar lines in quarters (bars + 1). colours: "#rrggbb" by name, in the order
@@ -56,7 +56,7 @@ class Score:
     subtitle: str
 
     @classmethod
-    def of(cls, midi: MidiFile) -> Score:
+    def of(cls, midi: MidiFile) -> RollLayout:
         """Read what is drawn out of `midi`.
 
         Raises:

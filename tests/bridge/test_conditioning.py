@@ -7,7 +7,7 @@ import pytest
 import torch
 from bridge.small import TEXT_DIM, close, small_bridge, songs
 
-from fairseq_meloformer.bridge.asked import Asked, withheld
+from fairseq_meloformer.bridge.conditioning import AttributeConditioning, withheld
 from fairseq_meloformer.bridge.objective import Weights, loss
 from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
@@ -21,7 +21,7 @@ def told(*numbers):
 
 def test_a_text_gets_one_more_token_whose_mask_is_set():
     text = DummyEncoder(TEXT_DIM).encode(["a", "a much longer text"])
-    complete = Asked(TEXT_DIM)(text, torch.zeros(2, len(AXES)))
+    complete = AttributeConditioning(TEXT_DIM)(text, torch.zeros(2, len(AXES)))
     assert complete.states.shape == (2, text.states.shape[1] + 1, TEXT_DIM)
     assert complete.mask[:, 0].all()
     assert torch.equal(complete.states[:, 1:], text.states)
@@ -30,7 +30,7 @@ def test_a_text_gets_one_more_token_whose_mask_is_set():
 
 def test_not_asked_is_not_the_same_as_asked_for_the_middle():
     text = DummyEncoder(TEXT_DIM).encode(["a"])
-    asked = Asked(TEXT_DIM)
+    asked = AttributeConditioning(TEXT_DIM)
     assert not torch.allclose(asked(text, told(0.0)).pooled, asked(text, told(torch.nan)).pooled)
 
 

@@ -17,7 +17,7 @@ _SIGNED: Final = ("mode", "dynamics")
 _POINTS: Final = 201
 
 
-class Levels:
+class Quantiles:
     """Quantiles of every numeric attribute of a corpus, and where a value lies among them.
 
     Positions run from -1 (as slow, sparse, low... as the corpus gets) over 0 (its median) to 1. For `mode` and
@@ -25,14 +25,14 @@ class Levels:
     drums and the rank among passages with drums (0..1) otherwise.
     """
 
-    def __init__(self, quantiles: Mapping[str, list[float]], count: int) -> None:
-        """Keep `quantiles`: by attribute, equally spaced from minimum to maximum of `count` passages."""
-        self.quantiles = dict(quantiles)
+    def __init__(self, values: Mapping[str, list[float]], count: int) -> None:
+        """Keep `values`, quantiles by attribute, equally spaced from minimum to maximum of `count` passages."""
+        self.values = dict(values)
         self.count = count
 
     @classmethod
-    def fit(cls, corpus: Iterable[Attributes]) -> "Levels":
-        """Levels of a corpus of measured passages.
+    def fit(cls, corpus: Iterable[Attributes]) -> "Quantiles":
+        """Quantiles of a corpus of measured passages.
 
         Raises:
             InputError: nothing was measured, or a control axis is missing throughout.
@@ -54,10 +54,10 @@ class Levels:
 
     def save(self, path: Path | str) -> None:
         """Write as JSON."""
-        jobs.write_json(Path(path), {"count": self.count, "quantiles": self.quantiles})
+        jobs.write_json(Path(path), {"count": self.count, "quantiles": self.values})
 
     @classmethod
-    def load(cls, path: Path | str) -> "Levels":
+    def load(cls, path: Path | str) -> "Quantiles":
         """Read what `save` wrote.
 
         Raises:
@@ -78,7 +78,7 @@ class Levels:
 
     def position(self, name: str, value: float) -> float:
         """Where `value` of attribute `name` lies in the corpus, in [-1, 1]; see the class."""
-        quantiles = self.quantiles[name]
+        quantiles = self.values[name]
         rank = _rank(quantiles, value)
         if name == "drums":
             silent = bisect_right(quantiles, 0.0) / len(quantiles)
@@ -92,7 +92,7 @@ class Levels:
 
     def positions(self, attributes: Attributes) -> dict[str, float]:
         """Position of every numeric attribute that the corpus has too, in the order of `ATTRIBUTES`."""
-        numbers = ((name, attributes.get(name)) for name in self.quantiles)
+        numbers = ((name, attributes.get(name)) for name in self.values)
         return {name: self.position(name, value) for name, value in numbers if isinstance(value, (int, float))}
 
 

@@ -5,14 +5,14 @@ import gc
 import pytest
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi import collector, smf
+from fairseq_meloformer.midi import garbage_collection, smf
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_the_collector_is_as_it_was_however_the_work_ends(before):
     try:
         gc.enable() if before else gc.disable()
-        with collector.paused():
+        with garbage_collection.paused():
             assert not gc.isenabled()
             with pytest.raises(InputError):
                 smf.parse(b"no MIDI")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from injection.models import DIM, LAYERS, bridge, museformer
 
 from fairseq_meloformer.composing.composer import Composer, Settings
-from fairseq_meloformer.composing.passes import from_bar, in_view, seed_of
+from fairseq_meloformer.composing.sliding_window import from_bar, in_view, seed_of
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import hooks
 from fairseq_meloformer.museformer.bias import Bias
