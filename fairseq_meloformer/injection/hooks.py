@@ -1,23 +1,27 @@
 """Forward hooks that put a plan in the place of the summaries a MuseFormer computes for itself.
 
 The input of a layer's `sum_key2_proj` and `sum_value2_proj` is what every later token reads of a bar (spec section 11).
-A pre-hook on these two modules replaces it and touches nothing else, in our model and in upstream's own code alike.
+A pre-hook on these two modules replaces it and touches nothing else, in our model and in upstream's own code alike. It
+is registered once and stays; which plans there are, if any, it learns from the caller's context.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.call_state import CallState
 from fairseq_meloformer.museformer.config import SCOPES, Scope
 from fairseq_meloformer.museformer.layout import Reading, SummaryRows
-from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.model import READING, MuseFormer
 
+_REGISTERING = Lock()
 _DOORS = re.compile(r"layers\.(\d+)\.self_attn\.sum_(?:key2|value2)_proj$")
 
 
@@ -44,9 +48,14 @@ class _Injection:
     lengths: Tensor
     strength: float
     scope: Scope
+    model: MuseFormer | None  # ours, if it is; upstream's does not say which rows it presents
 
-    def replace(self, own: Tensor, layer: int, rows: SummaryRows) -> Tensor:
+    def replace(self, own: Tensor, layer: int) -> Tensor:
         """Mix the plan into summaries (rows, dim)."""
+        rows = None if self.model is None else self.model.summary_rows
+        if rows is None:  # upstream runs one song at a time, all its finished bars in order
+            bars = torch.arange(len(own), device=own.device)
+            rows = SummaryRows(song=torch.zeros_like(bars), bar=bars)
         if not self.plan.shape[1]:
             return own
         if len(rows.song) and int(rows.song.max()) >= len(self.plan):
@@ -74,6 +83,10 @@ class _Injection:
         )
 
 
+_INJECTED: CallState[tuple[_Injection, int]] = CallState("injected")
+"""For each projection, whose input is replaced, the injections and their layer."""
+
+
 @contextmanager
 def inject(
     model: nn.Module,
@@ -87,7 +100,9 @@ def inject(
     ahead: int | None = None,
     near: Iterable[int] | None = None,
 ) -> Iterator[None]:
-    """Hook a plan into a MuseFormer; the hooks are gone when the context ends, however it ends.
+    """Hook a plan into a MuseFormer until the context ends, however it ends.
+
+    It holds for calls of this thread or task alone: others may inject other plans into the same model meanwhile.
 
     Args:
         model: ours, a fairseq model that holds it, or upstream's own (one song at a time, scope "past").
@@ -109,16 +124,17 @@ def inject(
     projections = summary_projections(model)
     chosen_layers = _checked_layers(plan, projections, layers)
     chosen, lengths = _chosen_bars(plan, bars, mask)
-    injection = _Injection(plan, chosen, lengths, _checked_strength(strength), scope)
     own = next((module for module in model.modules() if isinstance(module, MuseFormer)), None)
     if scope not in SCOPES:
         raise InputError(f"scope must be one of {', '.join(SCOPES)}, received {scope!r}")
     if own is None and (scope != "past" or near is not None):
         raise InputError(f'upstream\'s own code can only be injected in scope "past", received {scope!r}')
+    injection = _Injection(plan, chosen, lengths, _checked_strength(strength), scope, own)
     with ExitStack() as stack:
         for layer in chosen_layers:
             for projection in projections[layer]:
-                stack.enter_context(projection.register_forward_pre_hook(_hook(injection, layer, own)))
+                _open(projection)
+                stack.enter_context(_INJECTED.holding(projection, (injection, layer)))
         if own is not None:
             reading = Reading(
                 extra=injection.extra(),
@@ -126,22 +142,27 @@ def inject(
                 ahead=(own.config.ahead if ahead is None else ahead) if scope == "plan" else -1,
                 near=None if near is None else tuple(near),
             )
-            stack.callback(setattr, own, "reading", own.reading)
-            own.reading = reading
+            stack.enter_context(READING.holding(own, reading))
         yield
 
 
-def _hook(injection: _Injection, layer: int, own: MuseFormer | None) -> Callable[[nn.Module, tuple[Any, ...]], Tensor]:
-    def replace(_module: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
-        summaries: Tensor = arguments[0]
-        flat = summaries.reshape(-1, summaries.shape[-1])
-        rows = own.summary_rows if own is not None else None
-        if rows is None:  # upstream runs one song at a time, all its finished bars in order
-            bars = torch.arange(len(flat), device=flat.device)
-            rows = SummaryRows(song=torch.zeros_like(bars), bar=bars)
-        return injection.replace(flat, layer, rows).reshape(summaries.shape)
+def _open(projection: nn.Module) -> None:
+    """Register the hook, unless it is there; a copy of a model has it already."""
+    with _REGISTERING:
+        if _replace not in projection._forward_pre_hooks.values():  # noqa: SLF001 - torch has no other way to ask
+            projection.register_forward_pre_hook(_replace)
 
-    return replace
+
+def _replace(projection: nn.Module, arguments: tuple[Any, ...]) -> Tensor | None:
+    """What goes into a projection in this call: the summaries as they are (None), or mixed with plans."""
+    injections = _INJECTED.of(projection)
+    if not injections:
+        return None
+    summaries: Tensor = arguments[0]
+    flat = summaries.reshape(-1, summaries.shape[-1])
+    for injection, layer in injections:
+        flat = injection.replace(flat, layer)
+    return flat.reshape(summaries.shape)
 
 
 def _checked_layers(plan: Tensor, projections: dict[int, list[nn.Module]], layers: Iterable[int] | None) -> list[int]:

@@ -8,6 +8,7 @@ for ever).
 
 import math
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
@@ -93,7 +94,7 @@ class DecodingCache:
         """Read the prompts in one pass.
 
         Args:
-            model: in eval mode; hooks and `reading` stay in force for every later step.
+            model: in eval mode; an injection around this call stays in force for every later step, wherever that is.
             prompts: (batch, length) ids: BOS, then the beginning of each song if any; padded on the right.
             chunking: "infer" or "bosbar"; "train" is not causal and cannot be decoded step by step.
 
@@ -105,6 +106,7 @@ class DecodingCache:
         if model.training:
             raise InputError("incremental decoding needs a model without dropout: call model.eval() first")
         self.model = model
+        self._context = copy_context()
         self.songs = list(range(len(prompts)))
         layout = lay_out(prompts, chunking, model.config)
         finished = [0] * len(prompts)
@@ -141,7 +143,7 @@ class DecodingCache:
             projected = layer.project(hidden).view(len(tokens), 3, model.config.heads, -1)
             hidden = layer.finish(hidden, group.windows.attend(place, projected))
         if ended := [row for row, token in enumerate(tokens.tolist()) if token == BAR_END]:
-            self._end_bars(ended)
+            self._context.run(self._end_bars, ended)
         self.logits = self._output(self._norm(hidden))
         return self.logits
 

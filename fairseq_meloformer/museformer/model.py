@@ -1,8 +1,7 @@
 """MuseFormer (Yu et al., NeurIPS 2022) in plain torch: a decoder whose tokens read distant bars through summaries."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -10,10 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fairseq_meloformer.museformer import checkpoints
+from fairseq_meloformer.museformer.call_state import CallState
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.layers import Layer, LayerOutput
 from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, lay_out
 from fairseq_meloformer.tokens.vocabulary import PAD
+
+READING: CallState[Reading] = CallState("reading")
+_SUMMARY_ROWS: CallState[SummaryRows] = CallState("summary_rows")
+_FIRST_BARS: CallState[Tensor | None] = CallState("first_bars")
 
 
 class MuseFormer(nn.Module):
@@ -21,18 +25,11 @@ class MuseFormer(nn.Module):
 
     Attributes:
         config: sizes and pattern.
-        reading: which summaries without notes tokens may read; set by injection, None as trained upstream.
-        summary_rows: while summaries pass through `sum_key2_proj` and `sum_value2_proj`, which song and bar each row
-            is, for hooks on those modules; None otherwise.
-        first_bars: (songs,) what `forward` and `summaries` number the bars of each from, see `counting_from`; None: 0.
     """
 
     def __init__(self, config: MuseFormerConfig) -> None:
         super().__init__()
         self.config = config
-        self.reading: Reading | None = None
-        self.summary_rows: SummaryRows | None = None
-        self.first_bars: Tensor | None = None
         self.embed_regular_tokens = nn.Embedding(config.vocabulary_size, config.token_dim, padding_idx=PAD)
         self.embed_summary_tokens = nn.Embedding(2, config.token_dim, padding_idx=0)
         self.reg_proj_embeddings = nn.Linear(config.token_dim + config.bar_dim + config.beat_dim, config.dim)
@@ -135,27 +132,33 @@ class MuseFormer(nn.Module):
                 hidden, summaries = outputs[-1].tokens, outputs[-1].summaries
         return outputs
 
+    @property
+    def reading(self) -> Reading | None:
+        """Which summaries without notes tokens may read in this call; None as trained upstream."""
+        return READING.last(self)
+
+    @property
+    def summary_rows(self) -> SummaryRows | None:
+        """Song and bar of each row, for hooks on `sum_key2_proj` and `sum_value2_proj`; None outside of these."""
+        return _SUMMARY_ROWS.last(self)
+
+    @property
+    def first_bars(self) -> Tensor | None:
+        """What `forward` and `summaries` number the bars of each song from, (songs,); None: 0."""
+        return _FIRST_BARS.last(self)
+
     def reading_of(self, layer: int) -> Reading | None:
         """How a layer reads summaries without notes; None if it does not."""
-        return self.reading if self.reading is not None and layer in self.reading.layers else None
+        reading = self.reading
+        return reading if reading is not None and layer in reading.layers else None
 
-    @contextmanager
-    def presenting(self, rows: SummaryRows) -> Iterator[None]:
+    def presenting(self, rows: SummaryRows) -> AbstractContextManager[None]:
         """Tell hooks which song and bar the rows are that pass through the summary projections meanwhile."""
-        before, self.summary_rows = self.summary_rows, rows
-        try:
-            yield
-        finally:
-            self.summary_rows = before
+        return _SUMMARY_ROWS.holding(self, rows)
 
-    @contextmanager
-    def counting_from(self, first_bars: Tensor | None) -> Iterator[None]:
+    def counting_from(self, first_bars: Tensor | None) -> AbstractContextManager[None]:
         """Meanwhile number each song's bars from these (songs,) on: as the middle of a longer song. For training."""
-        before, self.first_bars = self.first_bars, first_bars
-        try:
-            yield
-        finally:
-            self.first_bars = before
+        return _FIRST_BARS.holding(self, first_bars)
 
     def embed(self, tokens: Tensor, bar_ids: Tensor, beat_ids: Tensor) -> Tensor:
         """Token, bar and beat -> (..., dim)."""

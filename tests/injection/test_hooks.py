@@ -1,6 +1,10 @@
 """Injection does what the golden files say, in any scope and at any strength, and leaves nothing behind."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from copy import deepcopy
+from functools import partial
+from threading import Barrier
 
 import pytest
 import torch
@@ -9,6 +13,7 @@ from torch import nn
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
+from fairseq_meloformer.museformer.cache import DecodingCache
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-6}
 VARIANTS = {
@@ -96,14 +101,81 @@ def test_a_plan_ahead_is_read_only_as_far_as_allowed(shared, model):
     assert first == points[4]  # bar 4 is the first for which bar 6 is at most two ahead
 
 
-def test_hooks_are_gone_even_after_an_error(shared, model):
+def test_nothing_is_left_even_after_an_error(shared, model):
     _, tokens, plan = song_and_plan(shared, "s12mid")
     plain = model(tokens)
     with pytest.raises(ZeroDivisionError), inject(model, plan, scope="plan"):
         _ = 1 / 0
     assert model.reading is None
-    assert not any(module._forward_pre_hooks for module in model.modules())
     assert torch.equal(model(tokens), plain)
+
+
+def test_contexts_may_be_left_in_any_order(shared, model):
+    _, tokens, plan = song_and_plan(shared, "s12mid")
+    plain = model(tokens)
+    first, second = inject(model, plan, scope="plan"), inject(model, plan + 1, [0], scope="history", strength=0.5)
+    with inject(model, plan + 1, [0], scope="history", strength=0.5):
+        alone = model(tokens)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.equal(model(tokens), alone)
+    second.__exit__(None, None, None)
+    assert torch.equal(model(tokens), plain)
+
+
+def test_a_copy_of_a_model_is_injected_once_and_by_itself(shared, model):
+    _, tokens, plan = song_and_plan(shared, "s12mid")
+    plain = model(tokens)
+    with inject(model, plan, strength=0.5):
+        injected = model(tokens)
+        copy = deepcopy(model)
+        assert torch.equal(copy(tokens), plain)
+        with inject(copy, plan, strength=0.5):
+            assert torch.equal(copy(tokens), injected)
+
+
+def test_threads_inject_into_one_model_as_if_alone(shared, model):
+    _, tokens, plan = song_and_plan(shared, "s12mid")
+    arms = [
+        nullcontext,
+        partial(inject, model, plan),
+        partial(inject, model, plan + 1, layers=[0, 2], scope="plan", strength=0.7),
+        partial(inject, model, plan - 1, scope="history", near=[1]),
+    ]
+
+    def logits(arm):
+        with torch.no_grad(), arm():
+            return model(tokens)
+
+    alone = [logits(arm) for arm in arms]
+    start = Barrier(len(arms))
+
+    def wrong(number):
+        start.wait()
+        return sum(not torch.equal(logits(arms[number]), alone[number]) for _ in range(25))
+
+    with ThreadPoolExecutor(len(arms)) as pool:
+        assert list(pool.map(wrong, range(len(arms)))) == [0] * len(arms)
+    assert torch.equal(logits(nullcontext), alone[0])
+
+
+@torch.no_grad()
+def test_a_decoding_keeps_its_plan_beside_others_that_are_begun_and_ended(shared, model):
+    _, tokens, plan = song_and_plan(shared, "s12mid")
+    prompt, rest = tokens[:, :40], tokens[0, 40:120]
+
+    def steps(plan):
+        with inject(model, plan, scope="plan"):
+            cache = DecodingCache(model, prompt)
+        for token in rest:
+            yield cache.step(token[None])
+
+    alone = [list(steps(plan)), list(steps(plan + 1))]
+    assert not torch.equal(alone[0][-1], alone[1][-1])
+    for one, other, first, second in zip(steps(plan), steps(plan + 1), *alone, strict=True):
+        assert torch.equal(one, first)
+        assert torch.equal(other, second)
 
 
 def test_each_song_of_a_batch_gets_its_own_plan(shared, model):
