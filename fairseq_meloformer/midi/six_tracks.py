@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from miditoolkit import Instrument, MidiFile, Note, TimeSignature
+from miditoolkit import Instrument, MidiFile, TimeSignature
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.beats import align
 from fairseq_meloformer.midi.garbage_collection import paused
 from fairseq_meloformer.midi.metre import POSITIONS, to_positions
-from fairseq_meloformer.midi.notes import DRUMS, Notes, notes
+from fairseq_meloformer.midi.notes import DRUMS, Notes, notes, one_voice
 
 LEAD, BASS, GUITAR, PIANO, STRINGS = 80, 43, 25, 0, 48
 
@@ -89,7 +89,8 @@ def merge_six_tracks(midi: MidiFile) -> MidiFile:
         parts = [track.notes for index, track in enumerate(midi.instruments) if roles.get(index) == program]
         if parts:
             voice = Instrument(program % DRUMS, program == DRUMS, name)
-            voice.notes = _one_voice([note for part in parts for note in part], midi.ticks_per_beat)
+            together = [note for part in parts for note in part]
+            voice.notes = one_voice(together, to_positions([note.start for note in together], midi.ticks_per_beat))
             merged.instruments.append(voice)
     _require_metre(merged)
     return merged
@@ -155,26 +156,6 @@ def _lead(tracks: list[_Track], named: list[_Track], lines: list[_Track]) -> lis
             "This one has none; name its melody track 'melody', or leave it out."
         )
     return lead
-
-
-def _one_voice(parts: list[Note], ticks_per_beat: int) -> list[Note]:
-    """Notes sorted by start in which no pitch sounds twice at once."""
-    kept: list[Note] = []
-    last: dict[int, tuple[int, int]] = {}
-    positions = to_positions([note.start for note in parts], ticks_per_beat).tolist()
-    order = sorted(range(len(parts)), key=lambda index: (positions[index], -parts[index].end))
-    for index in order:
-        note, position = parts[index], positions[index]
-        previous = last.get(note.pitch)
-        if previous is not None:
-            if previous[0] == position:
-                continue
-            before = kept[previous[1]]
-            if before.end > note.start:
-                kept[previous[1]] = Note(before.velocity, before.pitch, before.start, note.start)
-        last[note.pitch] = (position, len(kept))
-        kept.append(note)
-    return kept
 
 
 def _require_enough(song: Notes) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
+from fairseq_meloformer.midi.writing import playable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ _SEATS = (58, 48, 72, 84, 64, 40, 52, 78, 70, 66, 54, 60, 74, 44, 80, 64)
 
 
 def render(midi: MidiFile, path: str | Path) -> bool:
-    """Play `midi` into a WAV file (44.1 kHz, stereo, 16 bit) with its release tail, never clipped.
+    """Play `midi` as it is written (see `playable`) into a WAV file: 44.1 kHz, stereo, 16 bit, never clipped.
 
     Returns:
         False, and a hint in the log once, when no synthesiser or soundfont is installed; then nothing is written.
@@ -60,7 +61,7 @@ def render(midi: MidiFile, path: str | Path) -> bool:
     soundfont = _soundfont(os.environ.get("MELOFORMER_SOUNDFONT"))
     if soundfont is None:
         return False
-    samples = synthesise(midi, soundfont)
+    samples = synthesise(playable(midi), soundfont)
     write_atomic(path, functools.partial(_write_wav, samples))
     return True
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fairseq_meloformer.jobs import write_atomic
+from fairseq_meloformer.midi.writing import playable
 from fairseq_meloformer.render.fonts import printable, typefaces
 from fairseq_meloformer.render.roll import RollLayout
 
@@ -37,6 +38,7 @@ _BAR_WIDTH, _LANE_HEIGHT = 0.82, 0.19
 def piano_roll(midi: MidiFile, path: str | Path, title: str = "") -> None:
     """Draw `midi` into a PNG file: pitch over time, a colour for each instrument, loud notes darker, drums in lanes.
 
+    Drawn are the notes that are written, see `playable`.
     `title` (the prompt, say) may hold Chinese if a font for it is found; characters that no font has are left out.
 
     Raises:
@@ -46,7 +48,7 @@ def piano_roll(midi: MidiFile, path: str | Path, title: str = "") -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     canvas = FigureCanvasAgg(Figure())
-    _draw(canvas.figure, RollLayout.of(midi), printable(title))
+    _draw(canvas.figure, RollLayout.of(playable(midi)), printable(title))
     write_atomic(path, lambda file: canvas.print_figure(file, format="png", dpi=_DPI, facecolor=PAPER))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.general_midi import SOUNDS
 from fairseq_meloformer.midi.metre import COMMON, LENGTHS, METRES, POSITIONS, lines_of
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.tokens.codes import SHORTEST, TEMPI, VELOCITY_STEP
@@ -133,7 +134,7 @@ class _Song:
             if not midi.tempo_changes or midi.tempo_changes[-1].tempo != TEMPI[code]:
                 midi.tempo_changes.append(TempoChange(float(TEMPI[code]), lines[bar] + position * _STEP))
         for program, notes in sorted(self.notes.items()):
-            instrument = Instrument(program % DRUMS, program == DRUMS, _NAMES.get(program, f"Program {program}"))
+            instrument = Instrument(program % DRUMS, program == DRUMS, _NAMES.get(program, SOUNDS[program].name))
             for bar, position, pitch, duration, velocity in notes:
                 start = lines[bar] + position * _STEP
                 instrument.notes.append(

@@ -31,6 +31,11 @@ def notes(song, bars):
     )
 
 
+def onsets(song, bars):
+    """The same without the notes' ends."""
+    return [(program, start, pitch, velocity) for program, start, _, pitch, velocity in notes(song, bars)]
+
+
 def tempi(song, bars):
     """Tempo at four places of each bar."""
     ticks = [int((bar - 1 + part) * 4 * song.ticks_per_beat) for bar in bars for part in (0, 0.25, 0.5, 0.75)]
@@ -182,14 +187,15 @@ def test_the_command_goes_on_from_a_piece_and_its_settings(models, tmp_path, cap
     assert (row["settings"]["sampling"]["temperature"], row["settings"]["nfe"]) == (0.7, 2)
     assert row["settings"]["regenerated"]["bars"] == [3, 4]
     first, second = midi.read(out / f"{name}.mid"), midi.read(again / row["files"]["midi"])
-    assert notes(first, (1, 2, 5)) == notes(second, (1, 2, 5))
+    # A note that rings into the new bars may be ended there by a new one of its pitch.
+    assert onsets(first, (1, 2, 5)) == onsets(second, (1, 2, 5))
     assert notes(first, (3, 4)) != notes(second, (3, 4))
     assert tempi(first, (1, 2, 5)) == tempi(second, (1, 2, 5))
     # The new piece is as good a beginning as the first one, and its key is still known.
     assert Original.read(again / row["files"]["midi"]).shift == -2
     assert compose("sun", "--from", again / row["files"]["midi"], "--regenerate", "1", "--output", other) == 0
     third = midi.read(other / "sun-0.mid")
-    assert notes(third, range(2, 6)) == notes(second, range(2, 6))
+    assert onsets(third, range(2, 6)) == onsets(second, range(2, 6))
 
     (out / "manifest.jsonl").unlink()
     capsys.readouterr()

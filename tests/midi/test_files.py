@@ -147,29 +147,6 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, seed):
             assert "time signature" in str(error)  # noqa: PT017 - the one thing that reading does not check
 
 
-# Writing
-
-
-def test_written_notes_come_back(tmp_path):
-    held = [(0, 4, 60), (1, 1, 60), (1, 3, 60), (0, 4, 60), (5, 0, 60), (6, 1, 127)]
-    song = piece(part("键盘", 3, held), part("kit", 0, [(0, 0.1, 36)], drums=True), metre=(3, 4))
-    files.write(song, tmp_path / "deep" / "song.mid")
-    back = files.read(tmp_path / "deep" / "song.mid")
-    expected = sorted((start, max(end, start + 1), *rest) for start, end, *rest in everything(song))
-    assert everything(back) == expected
-    assert back.instruments[0].name == "键盘"
-    assert back.time_signature_changes == song.time_signature_changes
-    assert [round(change.tempo) for change in back.tempo_changes] == [100]
-    assert everything(song)[0] == (0, 48, 36, 90, 0, True)  # the song itself is left as it was
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["song.mid"]
-
-
-def test_songs_that_cannot_be_written_leave_no_file(tmp_path):
-    with pytest.raises(InputError, match=r"pitch of every note must be in 0\.\.127, but one is 200"):
-        files.write(piece(part("", 0, [(0, 1, 200)])), tmp_path / "song.mid")
-    assert not list(tmp_path.iterdir())
-
-
 # Notes and bars
 
 
