@@ -33,7 +33,7 @@ def notes(song, bars):
 
 def onsets(song, bars):
     """The same without the notes' ends."""
-    return [(program, start, pitch, velocity) for program, start, _, pitch, velocity in notes(song, bars)]
+    return sorted((program, start, pitch, velocity) for program, start, _, pitch, velocity in notes(song, bars))
 
 
 def tempi(song, bars):
