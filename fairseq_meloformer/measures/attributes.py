@@ -162,7 +162,7 @@ def pitch_range(passage: Passage) -> float | None:
 @_attribute("semitones", "mean melodic interval, jSymbolic M-2, of the skyline (Uitdenbogerd and Zobel 1998)")
 def leaps(passage: Passage) -> float | None:
     """Mean absolute interval between successive notes of the top line; the notes of a chord are no leaps."""
-    line = passage.pitched.skyline
+    _, line = passage.pitched.top_line
     return float(np.abs(np.diff(line)).mean()) if len(line) > 1 else None
 
 

@@ -58,13 +58,29 @@ class Passage:
     @cached_property
     def pitched(self) -> "Passage":
         """The same passage without drums."""
-        return self if not (self.program == DRUMS).any() else self._take(self.program != DRUMS)
+        return self if not (self.program == DRUMS).any() else self.where(self.program != DRUMS)
 
     @cached_property
     def start(self) -> Integers:
         """Onset of each note in grid steps from the first bar line; notes of one (perhaps strummed) chord share it."""
         start: Integers = np.rint((self.onset - self.lines[0]) * STEPS).astype(np.int64)
         return start
+
+    @cached_property
+    def bar(self) -> Integers:
+        """Bar of each note, from 0."""
+        bar: Integers = np.clip(np.searchsorted(self._line_steps, self.start, side="right") - 1, 0, self.bars - 1)
+        return bar
+
+    @property
+    def step_of_bar(self) -> Integers:
+        """Onset of each note in grid steps from its own bar line."""
+        step: Integers = self.start - self._line_steps[self.bar]
+        return step
+
+    @property
+    def _line_steps(self) -> Integers:
+        return np.rint((self.lines - self.lines[0]) * STEPS).astype(np.int64)
 
     @cached_property
     def steps(self) -> Integers:
@@ -84,8 +100,8 @@ class Passage:
         return np.bincount(self.pitch % 12, weights=self.duration, minlength=12).astype(np.float64)
 
     @cached_property
-    def skyline(self) -> Integers:
-        """Pitches of the top line in time order.
+    def top_line(self) -> tuple[Integers, Integers]:
+        """Onsets in grid steps, as `start`, and pitches of the top line in time order.
 
         Of each onset the highest note, unless a higher one of an earlier onset is still sounding.
 
@@ -93,15 +109,15 @@ class Passage:
             whole mix.
         """
         if len(self) == 0:
-            return self.pitch
+            return self.start, self.pitch
         held = np.maximum(self.steps - OVERLAP, 1)
         top = np.zeros(int((self.start + held).max()), np.int64)
         np.maximum.at(top, _cells(self.start, held), np.repeat(self.pitch, held))
-        heard = self.start[self.pitch == top[self.start]]
-        line: Integers = top[np.unique(heard)]
-        return line
+        onsets = np.unique(self.start[self.pitch == top[self.start]])
+        return onsets, top[onsets]
 
-    def _take(self, chosen: NDArray[np.bool_] | slice) -> "Passage":
+    def where(self, chosen: NDArray[np.bool_]) -> "Passage":
+        """The same bars with some of the notes only, (notes,) True for those."""
         names = ("onset", "duration", "pitch", "velocity", "program", "track")
         return Passage(
             **{name: getattr(self, name)[chosen] for name in names},

@@ -44,7 +44,7 @@ class Quantiles:
         missing = [axis for axis in AXES if not numbers[axis]]
         if missing:
             raise InputError(
-                f"levels need a corpus in which every control axis is measured at least once, "
+                f"quantiles need a corpus in which every control axis is measured at least once, "
                 f"received {len(rows)} passages without {', '.join(missing)}; add files with pitched notes"
             )
         points = np.linspace(0, 1, _POINTS)
@@ -71,7 +71,7 @@ class Quantiles:
             )
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"{path} must hold a corpus's levels "
+                f"{path} must hold a corpus's quantiles "
                 f"(JSON with 'count' and 'quantiles', as `meloformer prepare` writes beside its data), "
                 f"but cannot be read as such: {error!r}"
             ) from error

@@ -66,11 +66,11 @@ def test_positions_pass_over_what_was_not_measured_and_what_is_no_number():
     assert quantiles.positions({"tempo": 4.5, "key": "C major", "instruments": [0]}) == {"tempo": pytest.approx(0)}
 
 
-def test_levels_are_kept_as_json(tmp_path):
+def test_quantiles_are_kept_as_json(tmp_path):
     quantiles = Quantiles.fit(corpus(tempo=range(30), mode=np.linspace(-1, 1, 30)))
     quantiles.save(tmp_path / "quantiles.json")
     again = Quantiles.load(tmp_path / "quantiles.json")
-    assert again.quantiles == quantiles.values
+    assert again.values == quantiles.values
     assert again.count == 30
 
 
