@@ -13,6 +13,13 @@ from fairseq_meloformer.cli import COMMANDS
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARDS = sorted((ROOT / "fairseq_meloformer" / "pretrained").glob("*/README.md"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *CARDS,
+]
 COMMAND_LINES = sorted(set(re.findall(r"^meloformer \w.*?(?=\s+#|$)", README, re.MULTILINE)))
 
 
@@ -28,7 +35,7 @@ def test_every_command_line_is_one_that_the_command_takes(line):
     parser.parse_args(arguments)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *CARDS], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_script_link_and_picture_is_there(path):
     text = path.read_text(encoding="utf-8")
     assert "" not in text
