@@ -8,11 +8,12 @@ right one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import time
 from collections import deque
 from multiprocessing import connection, get_context
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from fairseq_meloformer.errors import InputError
 
@@ -21,20 +22,34 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 T = TypeVar("T")
-Result = tuple[dict[str, Any] | None, str]
-"""An item's row and an empty string, or None and the reason why there is no row."""
+
+
+class Failure(NamedTuple):
+    """Why an item has no row, and whether that is settled: what a machine did not get done, it may do another time."""
+
+    reason: str
+    settled: bool = True
+
+
+Result = dict[str, Any] | Failure | OSError
+"""An item's row, why there is none, or what no other item would fare better with, such as a full disk."""
 
 _POLL_SECONDS = 0.5
+_OF_THE_MACHINE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 def attempt(work: Callable[[T], dict[str, Any]], item: T) -> Result:
     """Do one item's work; whatever it raises becomes the reason."""
     try:
-        return work(item), ""
+        return work(item)
     except InputError as error:
-        return None, str(error)
+        return Failure(str(error))
+    except MemoryError:
+        return Failure("there was not enough memory", settled=False)
     except Exception as error:  # noqa: BLE001  one bad item costs one line, not the run
-        return None, f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            return error
+        return Failure(f"{type(error).__name__}: {error}")
 
 
 def in_processes(
@@ -99,13 +114,13 @@ class _Worker(Generic[T]):
         try:
             if not self.pipe.poll():
                 self.stop()
-                return None, f"took longer than {time_limit} seconds"
+                return Failure(f"took longer than {time_limit} seconds", settled=False)
             message: Result | None = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             epitaph = self.stop()
             if not self._greeted:
                 raise RuntimeError(f"worker processes cannot be started: {epitaph}") from None
-            return None, epitaph
+            return Failure(epitaph, settled=False)
         if message is None:
             self._greeted = True
             self._since = time.monotonic()

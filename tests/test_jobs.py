@@ -1,15 +1,18 @@
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import Counts, JsonlLog, read_jsonl, run, sha256_file, write_atomic, write_json
+from fairseq_meloformer.jobs import Counts, JsonlLog, read_jsonl, run, sole_writer, write_atomic, write_json
 
 
 def square(number: int) -> dict[str, int]:
@@ -28,6 +31,25 @@ def troubled(number: int) -> dict[str, int]:
         case 7:
             raise KeyError(number)
     return square(number)
+
+
+def full_at_2(number: int) -> dict[str, int]:
+    if number == 2:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return square(number)
+
+
+def text_of(folder: Path, name: str) -> dict[str, str]:
+    text = (folder / name).read_text()
+    if text == "bad":
+        raise InputError(f"{name} is bad")
+    return {"text": text}
+
+
+def changed_meanwhile(folder: Path, name: str) -> dict[str, str]:
+    row = text_of(folder, name)
+    (folder / name).write_text("another")
+    return row
 
 
 def logs(directory: Path) -> dict[str, JsonlLog]:
@@ -57,8 +79,52 @@ class TestRun:
             "5": "took longer than 2 seconds",
             "7": "KeyError: 7",
         }
-        again = run("trouble", range(10), troubled, key=str, workers=2, time_limit=2, **logs(tmp_path))
-        assert again == Counts(done=0, rejected=0, skipped=10)
+        # Those of which no worker could say anything are tried again, and only those.
+        again = run("trouble", range(10), square, key=str, workers=2, time_limit=2, **logs(tmp_path))
+        assert again == Counts(done=2, rejected=0, skipped=8)
+        assert {row["id"] for row in read_jsonl(tmp_path / "rejected.jsonl")} == {"1", "7"}
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_full_disk_is_no_items_fault(self, tmp_path: Path, workers: int) -> None:
+        with pytest.raises(OSError, match="No space left"):
+            run("full", range(4), full_at_2, key=str, workers=workers, **logs(tmp_path))
+        assert not (tmp_path / "rejected.jsonl").exists()
+        assert run("full", range(4), square, key=str, workers=1, **logs(tmp_path)).rejected == 0
+        assert {row["id"] for row in read_jsonl(tmp_path / "log.jsonl")} == set("0123")
+
+    def test_files_are_remembered_by_their_content(self, tmp_path: Path) -> None:
+        songs = tmp_path / "songs"
+        songs.mkdir()
+        for name in ("kept", "touched", "replaced", "mended", "spoilt"):
+            (songs / name).write_text("bad" if name == "mended" else f"{name} once")
+        arguments = {"key": str, "workers": 1, "source": songs.joinpath}
+        names = sorted(path.name for path in songs.iterdir())
+        assert run("read", names, partial(text_of, songs), **arguments, **logs(tmp_path)) == Counts(4, 1, 0)
+        assert run("read", names, partial(text_of, songs), **arguments, **logs(tmp_path)) == Counts(0, 0, 5)
+        os.utime(songs / "touched", (1, 1))
+        (songs / "replaced").write_text("replaced too")  # of the same length
+        (songs / "mended").write_text("good")
+        (songs / "spoilt").write_text("bad")
+        assert run("read", names, partial(text_of, songs), **arguments, **logs(tmp_path)) == Counts(2, 1, 2)
+        rows = {row["id"]: row["text"] for row in read_jsonl(tmp_path / "log.jsonl")}
+        assert rows == {
+            "kept": "kept once", "touched": "touched once", "replaced": "replaced too", "mended": "good"
+        }  # fmt: skip
+        assert [row["id"] for row in read_jsonl(tmp_path / "rejected.jsonl")] == ["spoilt"]
+
+    def test_a_file_that_changes_while_it_is_read_is_read_again(self, tmp_path: Path) -> None:
+        (tmp_path / "song").write_text("one")
+        arguments = {"key": str, "workers": 1, "source": tmp_path.joinpath}
+        run("read", ["song"], partial(changed_meanwhile, tmp_path), **arguments, **logs(tmp_path))
+        assert run("read", ["song"], partial(text_of, tmp_path), **arguments, **logs(tmp_path)).done == 1
+        assert [row["text"] for row in read_jsonl(tmp_path / "log.jsonl")] == ["another"]
+
+    def test_a_second_run_is_refused_before_it_works(self, tmp_path: Path) -> None:
+        first = logs(tmp_path)
+        with first["log"] as log:
+            log.append({"id": "0", "square": 0})
+            with pytest.raises(InputError, match="another run"):
+                run("squares", range(3), pytest.fail, key=str, workers=1, **logs(tmp_path))
 
     def test_the_process_itself_may_be_killed_at_any_moment(self, tmp_path: Path) -> None:
         """Kill the whole run again and again; together the runs do everything exactly once."""
@@ -158,16 +224,50 @@ class TestFiles:
 
         def fail(file: object) -> None:
             file.write(b"half")  # type: ignore[attr-defined]
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "disk full")
 
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(OSError, match="disk full") as failure:
             write_atomic(path, fail)
+        assert failure.value.filename == str(path)  # to be told
         assert json.loads(path.read_text("utf-8")) == {"style": "抒情"}
         assert [file.name for file in path.parent.iterdir()] == ["settings.json"]
 
-    def test_sha256(self, tmp_path: Path) -> None:
-        write_atomic(tmp_path / "abc", lambda file: file.write(b"abc"))
-        assert sha256_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    def test_what_a_killed_run_left_is_taken_over(self, tmp_path: Path) -> None:
+        program = (
+            "import os, signal, sys\n"
+            "from fairseq_meloformer.jobs import sole_writer, write_atomic\n"
+            "with sole_writer(sys.argv[1]):\n"
+            "    die = lambda file: (file.write(b'half'), file.flush(), os.kill(os.getpid(), 9))\n"
+            "    write_atomic(sys.argv[1] + '/a', die)\n"
+        )
+        killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert {path.name for path in tmp_path.iterdir()} == {".a.tmp", ".lock"}
+        with sole_writer(tmp_path):
+            write_atomic(tmp_path / "a", lambda file: file.write(b"it"))
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"it")]
+
+    def test_threads_may_write_one_file(self, tmp_path: Path) -> None:
+        texts = [bytes([65 + number]) * 4096 for number in range(16)]
+
+        def write(text: bytes) -> None:
+            write_atomic(tmp_path / "a", lambda file: [file.write(text[i : i + 64]) for i in range(0, 4096, 64)])
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, texts * 8))
+        assert (tmp_path / "a").read_bytes() in texts
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+    def test_a_folder_has_one_writer(self, tmp_path: Path) -> None:
+        folder = tmp_path / "new" / "folder"
+        with sole_writer(folder):
+            with pytest.raises(InputError, match="another run"), sole_writer(folder):
+                pytest.fail("two writers")
+            with sole_writer(tmp_path / "other"):
+                pass
+        with sole_writer(folder):
+            pass
+        assert not list(folder.iterdir())
 
     def test_reading_a_missing_file_names_it(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"none\.jsonl"):

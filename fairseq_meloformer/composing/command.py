@@ -13,7 +13,6 @@ from fairseq_meloformer.composing.pieces import PieceFolder, compose_all
 from fairseq_meloformer.composing.recomposer import Recomposer
 from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import sha256_file
 from fairseq_meloformer.midi.six_tracks import in_six_tracks
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
@@ -21,6 +20,7 @@ from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.precision import PRECISIONS, convert
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
+from fairseq_meloformer.stamps import sha256_file
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
 from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Prompt, Request, from_texts, read_prompts

@@ -3,7 +3,7 @@
 Written to DATA: `dict.txt`; for each split `<split>.tokens` (a passage a line) and `<split>.items.jsonl` (what the
 passage is, line by line); `quantiles.json`, what counts as fast or high in this corpus; `rejected.jsonl`, files that
 were refused and why; `prepare.json`, settings and counts; `data_card.md` with its picture. Killed at any moment, the
-same command goes on.
+same command goes on; files that were mended or replaced meanwhile are read anew.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fairseq_meloformer.corpus.augment import Augmentation, programs
 from fairseq_meloformer.corpus.windows import Windows
 from fairseq_meloformer.corpus.writing import Corpus, Sources
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import JsonlLog, write_json
+from fairseq_meloformer.jobs import JsonlLog, sole_writer, write_json
 from fairseq_meloformer.jobs import run as run_job
 from fairseq_meloformer.measures.attributes import measure, measure_passage
 from fairseq_meloformer.measures.passage import Song
@@ -121,9 +121,18 @@ def run(args: argparse.Namespace) -> int:
     sources = Sources.read(args.metadata, args.captions)
     paths = find(args.midi)
     data: Path = args.output
-    claim(data, settings)
+    with sole_writer(data):
+        claim(data, settings)
+        found = _prepare(args, settings, sources, paths)
+    sys.stdout.write(json.dumps({"data": str(data), **found}, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _prepare(args: argparse.Namespace, settings: PrepareSettings, sources: Sources, paths: list[str]) -> Row:
+    """Write everything; counts of it."""
+    data: Path = args.output
     with JsonlLog(data / "songs.jsonl") as songs, JsonlLog(data / "rejected.jsonl") as rejected:
-        counts = run_job(
+        run_job(
             "prepare",
             paths,
             partial(tokenise, args.midi, settings),
@@ -132,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
             rejected=rejected,
             workers=args.workers,
             time_limit=_SECONDS_A_FILE,
+            source=args.midi.joinpath,
         )
         corpus = Corpus(
             songs, [path for path in paths if path in songs.done], sources, args.valid_share, args.test_share
@@ -143,8 +153,7 @@ def run(args: argparse.Namespace) -> int:
     choices = {name: getattr(args, name) for name in names}
     write_json(data / "prepare.json", {"settings": dataclasses.asdict(settings), **choices, "counts": found})
     data_card.write(data)
-    sys.stdout.write(json.dumps({"data": str(data), **found}, ensure_ascii=False) + "\n")
-    return 0 if counts.done + counts.skipped else 1
+    return found
 
 
 def find(folder: Path) -> list[str]:
@@ -170,7 +179,10 @@ def claim(data: Path, settings: PrepareSettings) -> None:
     if not path.exists():
         write_json(path, {"settings": wanted})
         return
-    there = json.loads(path.read_text("utf-8"))["settings"]
+    try:
+        there = dict(json.loads(path.read_text("utf-8"))["settings"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} must hold the settings of an earlier run, but cannot be read: {error!r}") from error
     if there != wanted:
         differences = [
             f"{name} {there.get(name)!r}, not {wanted[name]!r}" for name in wanted if there.get(name) != wanted[name]

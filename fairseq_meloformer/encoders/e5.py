@@ -26,7 +26,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor, nn
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import sha256_file
+from fairseq_meloformer.stamps import sha256_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

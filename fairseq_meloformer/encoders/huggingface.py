@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedT
 
 from fairseq_meloformer.encoders.embeddings import TextStates, identity, pool
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import sha256_file
+from fairseq_meloformer.stamps import sha256_file
 
 # Prompts are short; no caption source writes more than this.
 _LONGEST = 256

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from fairseq_meloformer import __version__
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import dumps, sync_directory, write_atomic
+from fairseq_meloformer.jobs import dumps, sole_writer, write_atomic, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,17 +90,11 @@ class StoreHeader:
         Raises:
             InputError: if another maker's header is there.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        draft = directory / f".store.json.{os.getpid()}.tmp"
-        write_atomic(draft, lambda file: file.write(json.dumps(dataclasses.asdict(self), indent=2).encode()))
-        try:
-            # A link, unlike a rename, fails if another rank was first.
-            (directory / "store.json").hardlink_to(draft)
-        except FileExistsError:
-            self._require_same(directory)
-        finally:
-            draft.unlink()
-        sync_directory(directory)
+        with sole_writer(directory, wait=True):  # the other ranks come now, too
+            if (directory / "store.json").exists():
+                self._require_same(directory)
+            else:
+                write_json(directory / "store.json", dataclasses.asdict(self))
 
     def _require_same(self, directory: Path) -> None:
         there, here = (dataclasses.asdict(header) for header in (StoreHeader.read(directory), self))

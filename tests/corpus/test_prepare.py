@@ -15,10 +15,11 @@ from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 from fairseq_meloformer import midi
 from fairseq_meloformer.corpus import prepare
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import read_jsonl
+from fairseq_meloformer.jobs import read_jsonl, sole_writer
 from fairseq_meloformer.measures.attributes import measure
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import transposed
+from fairseq_meloformer.midi.six_tracks import merge_six_tracks
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
 
@@ -49,7 +50,7 @@ def folder(directory: Path, count: int, **kwargs: int) -> Path:
 
 
 def six_tracks(path: Path) -> list[str]:
-    return remi.encode(midi.merge_six_tracks(midi.read(path)), "REMIGEN2", False, True, "six_tracks")
+    return remi.encode(merge_six_tracks(midi.read(path)), "REMIGEN2", False, True, "six_tracks")
 
 
 def prepared(source: Path, data: Path, *flags: str, workers: int = 1) -> dict[str, Any]:
@@ -158,6 +159,28 @@ def test_bad_files_cost_one_line_each(tmp_path: Path) -> None:
     assert {"empty.mid", "noise.mid", "waltz.MID"} <= set(reasons)
     assert "4/4" in reasons["waltz.MID"]
     assert {item["path"] for _, item, _ in passages(tmp_path / "data")} >= {f"{n % 3}/{n:03}.mid" for n in range(6)}
+
+
+def test_files_that_were_mended_or_replaced_are_read_anew(tmp_path: Path) -> None:
+    source, data = folder(tmp_path / "midi", 6), tmp_path / "data"
+    good = (source / "0" / "000.mid").read_bytes()
+    (source / "0" / "000.mid").write_bytes(b"")
+    assert prepared(source, data)["rejected"] == 1
+    (source / "0" / "000.mid").write_bytes(good)
+    midi.write(song(77), source / "1" / "001.mid")
+    counts = prepared(source, data)
+    assert (counts["files"], counts["rejected"]) == (6, 0)
+    tokens = {item["path"]: tokens for _, item, tokens in passages(data)}
+    assert tokens == {path: six_tracks(source / path) for path in tokens}
+    assert len(tokens) == 6
+    assert not list(data.glob(".*"))
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 2)
+    with sole_writer(tmp_path / "data"), pytest.raises(InputError, match="another run"):
+        prepared(source, tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
 
 
 def test_general_vocabulary_takes_other_metres(tmp_path: Path) -> None:

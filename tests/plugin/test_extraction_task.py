@@ -28,7 +28,7 @@ def write_shard(path, items):
     global count
     count += 1
     if count == 5:
-        path.with_name(f".{path.name}.{os.getpid()}.tmp").write_bytes(b"half")
+        path.with_name(f".{path.name}.tmp").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, items)
 writer.write_shard = write_shard

@@ -92,7 +92,7 @@ def test_killed_at_any_moment_it_resumes_without_loss_or_duplicates(tmp_path: Pa
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     before = {path: path.read_bytes() for path in shard_paths(tmp_path / "train")}
-    (tmp_path / "train" / ".r0-00099.safetensors.1.tmp").write_bytes(b"half a shard")
+    (tmp_path / "train" / ".r0-00099.safetensors.tmp").write_bytes(b"half a shard")
     fill(tmp_path, range(150), shard_bytes=1500)
     assert_holds(tmp_path, range(150))
     assert all(path.read_bytes() == content for path, content in before.items())

@@ -23,11 +23,11 @@ from fairseq_meloformer.composing.composer import Composer, Piece, Settings
 from fairseq_meloformer.composing.full_system import DecodingControl, FullSystem
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
-from fairseq_meloformer.jobs import sha256_file
 from fairseq_meloformer.measures.attributes import measure
 from fairseq_meloformer.measures.passage import Song
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.stamps import sha256_file
 from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Request, seed_of
 from fairseq_meloformer.words.timeline import read_timeline
