@@ -17,6 +17,8 @@ from fairseq_meloformer.composing.sections import plan_requests
 from fairseq_meloformer.composing.sliding_window import from_bar, in_view, seed_of
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection.hooks import inject
+from fairseq_meloformer.midi.general_midi import SOUNDS
+from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Scope
@@ -226,6 +228,7 @@ class Composer:
                 prompts = [from_bar(songs[row], view.start) for row in rows]
                 limits = Limits(
                     bars=[min(bars[row], view.stop) - view.start for row in rows],
+                    pitches=[_playable(requests[row]) for row in rows],
                     bar_tokens=[settings.bar_tokens] * len(rows),
                     tempo_changes=[{bar - view.start for bar in changes[row] if bar >= view.start} for row in rows],
                 )
@@ -300,6 +303,15 @@ class Composer:
     def _piece(self, request: Request, song: list[int]) -> Piece:
         tokens = self.vocabulary.tokens(song)
         return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition)))
+
+
+def _playable(request: Request) -> dict[int, range]:
+    """By program, the pitches in the model's key that can be played where the finished piece is moved to."""
+    shift = request.transposition
+    moved = {
+        program: range(sound.pitches.start - shift, sound.pitches.stop - shift) for program, sound in enumerate(SOUNDS)
+    }
+    return moved | {DRUMS: SOUNDS[DRUMS].pitches}
 
 
 def _for_all(plan: Tensor | tuple[Tensor, Tensor], songs: int) -> tuple[Tensor, Tensor]:

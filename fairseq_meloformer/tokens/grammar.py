@@ -25,7 +25,7 @@ from fairseq_meloformer.tokens.remi import ranks
 from fairseq_meloformer.tokens.vocabulary import BAR_END, END, PAD
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from fairseq_meloformer.tokens.remi import Order
     from fairseq_meloformer.tokens.vocabulary import Vocabulary
@@ -39,8 +39,8 @@ _KEEP: Final = -1
 _ANY_PITCH, _ANY_DRUM = 256, 257
 """Rows of the pitch table before the first note of an instrument; in the others the row is the last pitch."""
 
-_TEMPO: Final = 5
-"""Place of the tempo table among the tables, if there is one."""
+_INSTRUMENT, _TEMPO = 2, 5
+"""Places of two tables among the tables; that of the tempo is there if it is steady."""
 _ANY_TEMPO: Final = len(TEMPI)
 """Row of the tempo table before the first bar's tempo; in the others the row is that tempo."""
 
@@ -57,13 +57,15 @@ _CLOSED, _OPEN, _FREE = range(3)
 class Limits:
     """What single songs of a batch must keep to: one entry per song, None in it or for all of it is no limit.
 
-    bars: exact number of bars. programs: instruments that may play (128 = drums). tempi: the one tempo code of all
-    bars. bar_tokens: most tokens in a bar, `b-1` included, at least 8. tempo_changes: bars (from 0) that may leave a
-    steady tempo for another.
+    bars: exact number of bars. programs: instruments that may play (128 = drums). pitches: what each of these programs
+    can play, MIDI pitches; an instrument that can play none of 0..127 does not play, one that is not named plays all.
+    tempi: the one tempo code of all bars. bar_tokens: most tokens in a bar, `b-1` included, at least 8. tempo_changes:
+    bars (from 0) that may leave a steady tempo for another.
     """
 
     bars: Sequence[int | None] | None = None
     programs: Sequence[Collection[int] | None] | None = None
+    pitches: Sequence[Mapping[int, range] | None] | None = None
     tempi: Sequence[int | None] | None = None
     bar_tokens: Sequence[int | None] | None = None
     tempo_changes: Sequence[Collection[int] | None] | None = None
@@ -154,8 +156,10 @@ class Grammar:
         self._most = torch.where(room == _KEEP, torch.iinfo(torch.int64).max, room).to(device)
         self._limited = bool((room != _KEEP).any())
         own = self._rules.song(size, limits).byte().to(device)
-        self._tables = torch.cat([self._tables[: self._first_song], own])
-        self._song = torch.arange(self._first_song, len(self._tables), device=device)
+        self._tables = torch.cat([self._tables[: self._first_song], own.flatten(0, 1)])
+        # A song's rows are counted as those of the instruments' table are: its pitches depend on who plays.
+        first = self._first_song - int(self._beginning[_INSTRUMENT])
+        self._song = first + own.shape[1] * torch.arange(size, device=device)
         self._tempo_changes = _places(limits.tempo_changes, size).to(device)
         self._rows = self._beginning.repeat(1, size).to(device)
         self.bars = torch.zeros(size, dtype=torch.int64, device=device)
@@ -166,7 +170,7 @@ class Grammar:
         """(batch, vocabulary) bool: what may come next; never nothing. After END only PAD may come."""
         going_on = (self._target - self.bars).clamp(_CLOSED, _OPEN)
         ending = torch.where(self._free, (self.bars + _OPEN).clamp(max=_FREE), going_on)
-        rows = [self._rows, (ending + self._first_ending)[None], self._song[None]]
+        rows = [self._rows, (ending + self._first_ending)[None], (self._song + self._rows[_INSTRUMENT])[None]]
         if self._limited:
             room = (self._most - self._used).clamp(1, _ENOUGH)
             room = torch.where(self._closable[self._rows[0]], room, _ENOUGH)
@@ -295,15 +299,19 @@ class _Rules:
         return changes
 
     def song(self, size: int, limits: Limits) -> Tensor:
-        """(batch, vocabulary) what the limits leave to each song in all places."""
-        allowed = torch.ones(size, len(self.kinds), dtype=torch.bool)
+        """(batch, instruments, vocabulary) what the limits leave to each song while each instrument plays."""
+        allowed = torch.ones(size, len(self.instruments()), len(self.kinds), dtype=torch.bool)
+        for song, ranges in enumerate(_entries(limits.pitches, size, "pitches")):
+            for program, pitches in (ranges or {}).items():
+                self._hold_to(pitches, program, allowed[song])
         for song, programs in enumerate(_entries(limits.programs, size, "programs")):
             if programs is not None:
                 allowed[song] &= ~self.of("i") | torch.isin(self.numbers, torch.tensor(sorted(programs)))
-                if not (allowed[song] & self.of("i")).any():
-                    raise InputError(
-                        f"Song {song} must have an instrument of the vocabulary, but may only use {programs}."
-                    )
+            if not (allowed[song] & self.of("i")).any():
+                raise InputError(
+                    f"Song {song} must have an instrument of the vocabulary that can play, but may only use "
+                    f"{'those of it' if programs is None else programs}."
+                )
         tempi = _column(limits.tempi, size, "tempi", least=0)
         for song, tempo in enumerate(tempi.tolist()):
             if tempo >= len(TEMPI):
@@ -311,6 +319,15 @@ class _Rules:
             if tempo != _KEEP:
                 allowed[song] &= ~self.of("t") | (self.numbers == tempo)
         return allowed
+
+    def _hold_to(self, pitches: range, program: int, allowed: Tensor) -> None:
+        """Leave in a song's rows only these pitches to an instrument."""
+        instrument = self.of("i") & (self.numbers == program)
+        tokens = [pitch + DRUM_PITCHES * (program == DRUMS) for pitch in pitches if 0 <= pitch < DRUM_PITCHES]
+        if not tokens:
+            allowed &= ~instrument
+        for place in self.places[instrument].tolist():
+            allowed[place + 1] &= ~self.of("p") | torch.isin(self.numbers, torch.tensor(tokens, dtype=torch.int64))
 
     def check(self, number: int, prompt: list[int], states: Tensor) -> None:
         """Raise InputError unless the kinds of a prompt's tokens follow each other rightly."""

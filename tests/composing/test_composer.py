@@ -5,6 +5,8 @@ from injection.models import DIM, LAYERS, bridge, museformer
 
 from fairseq_meloformer.composing.composer import Composer, Settings, plan_of
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.general_midi import SOUNDS
+from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.tokens import remi
@@ -69,16 +71,22 @@ def test_the_bridge_decides_the_length_when_nothing_says_it(composer):
 
 def test_pieces_are_transposed_afterwards(composer):
     settings = Settings(nfe=2, bar_tokens=40)
-    request = Request("rain", seed=1, bars=2)
-    plain, moved = (
-        composer.compose([Request(request.text, 1, 2, transposition)], settings)[0] for transposition in (0, 3)
+    piece = composer.compose([Request("rain", 1, 2, 3)], settings)[0]
+    written, moved = (
+        sorted(note.pitch for track in song.instruments if not track.is_drum for note in track.notes)
+        for song in (remi.decode(piece.tokens), piece.midi)
     )
-    assert plain.tokens == moved.tokens
-    pitches = [
-        sorted(note.pitch for track in piece.midi.instruments if not track.is_drum for note in track.notes)
-        for piece in (plain, moved)
-    ]
-    assert [pitch + 3 for pitch in pitches[0]] == pitches[1]
+    assert moved == [pitch + 3 for pitch in written]
+
+
+@pytest.mark.parametrize("transposition", [0, -12, 7])
+def test_no_piece_leaves_what_its_instruments_can_play(composer, transposition):
+    requests = [Request("rain", seed=seed, bars=2, transposition=transposition) for seed in range(6)]
+    for piece in composer.compose(requests, Settings(nfe=2, bar_tokens=60)):
+        assert piece.midi.instruments
+        for track in piece.midi.instruments:
+            playable = SOUNDS[DRUMS if track.is_drum else track.program].pitches
+            assert {note.pitch for note in track.notes} <= set(playable)
 
 
 def test_an_oracle_plan_is_followed(composer):

@@ -88,6 +88,28 @@ def test_limits_are_kept_song_by_song():
         assert max(map(len, bars[2])) <= 13
 
 
+def test_every_instrument_keeps_to_its_pitches():
+    ranges = {0: range(60, 72), 43: range(28, 40), 128: range(35, 82), 80: range(200, 210), 25: range(-5, 3)}
+    narrow = {0: range(10, 11)}
+    for book, order in ((PUBLISHED, "six_tracks"), (GENERAL, "id")):
+        metres = () if book is PUBLISHED else {9}
+        grammar = Grammar(book, time_signatures=metres, instrument_order=order, empty_bars=False)
+        grammar.start(
+            4, limits=Limits(bars=[9] * 4, programs=[set(ranges)] * 4, pitches=[ranges, None, narrow, ranges])
+        )
+        grammar.select([0, 2, 3])
+        held, low, again = walk(grammar, 1, steps=20_000)
+        for tokens in (held, again):
+            heard = {0: set(), 43: set(), 128: set(), 25: set()}
+            for track in remi.decode(tokens).instruments:
+                heard[128 if track.is_drum else track.program] = {note.pitch for note in track.notes}
+            assert all(pitches <= set(ranges[program]) for program, pitches in heard.items() if program in ranges)
+            assert heard[0]
+            assert heard[25] <= {0, 1, 2}
+        piano = next(track for track in remi.decode(low).instruments if (track.program, track.is_drum) == (0, False))
+        assert {note.pitch for note in piano.notes} == {10}
+
+
 def ids(tokens, book=PUBLISHED):
     return book.ids(tokens.split())
 
@@ -209,6 +231,7 @@ def test_a_prompt_that_is_too_full_already_is_closed_at_once():
         (1, Limits(bar_tokens=[7]), "bar_tokens of song 0 must be at least 8, but is 7"),
         (1, Limits(tempi=[49]), r"tempo code of song 0 must be in 0\.\.48, but is 49"),
         (2, Limits(programs=[None, {33}]), "Song 1 must have an instrument of the vocabulary"),
+        (1, Limits(programs=[{0}], pitches=[{0: range(-9, 0)}]), "Song 0 must have an instrument .* that can play"),
     ],
 )
 def test_impossible_beginnings_are_refused(songs, limits, message):
