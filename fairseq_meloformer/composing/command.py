@@ -23,7 +23,8 @@ from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.stamps import sha256_file
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
 from fairseq_meloformer.words.probe import Probe
-from fairseq_meloformer.words.prompts import Prompt, Request, from_texts, read_prompts
+from fairseq_meloformer.words.prompt_files import read_prompts
+from fairseq_meloformer.words.prompts import Prompt, Request, from_texts
 from fairseq_meloformer.words.timeline import bar_range
 
 _S = TypeVar("_S", Settings, Sampling)

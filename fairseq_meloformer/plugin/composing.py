@@ -24,7 +24,8 @@ from fairseq_meloformer.museformer.uncached import ForeignMuseFormer
 from fairseq_meloformer.plugin.options import option
 from fairseq_meloformer.summaries.extraction import core, sizes
 from fairseq_meloformer.tokens.vocabulary import END, SPECIAL, Vocabulary, general, published
-from fairseq_meloformer.words.prompts import Request, read_prompts
+from fairseq_meloformer.words.prompt_files import read_prompts
+from fairseq_meloformer.words.prompts import Request
 
 logger = logging.getLogger(__name__)
 _DEFAULT = Settings()

@@ -18,7 +18,7 @@ CHINESE: Final = "[零〇一二两三四五六七八九十百]+"
 def number(written: str) -> int:
     """Value of decimal digits of any script, of `ENGLISH` or of `CHINESE`."""
     if written.isdecimal():
-        return int(written)
+        return _integer(written)
     if written[0].isascii():
         return sum(_TENS.get(word) or _WORDS[word] for word in written.replace("-", " ").split(" "))
     hundreds, hundred, rest = written.rpartition("百")
@@ -31,4 +31,9 @@ def number(written: str) -> int:
 
 def _digits(written: str) -> int:
     """Value of Chinese digits written one after the other, as in 三二."""
-    return int("".join(str(_CHINESE_DIGITS.get(digit, 0)) for digit in written))
+    return _integer("".join(str(_CHINESE_DIGITS.get(digit, 0)) for digit in written))
+
+
+def _integer(digits: str) -> int:
+    """Value of decimal digits; of thousands of them only that they are too many for anything."""
+    return int(digits[:18])

@@ -1,18 +1,19 @@
-"""Prompts from files and from the command line, and the pieces that are wanted for them."""
+"""Prompts, and the pieces that are wanted for them."""
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.words.timeline import Section, bar_range, checked, read_timeline, written
+from fairseq_meloformer.words.timeline import Section, read_timeline
 
+LONGEST_TEXT: Final = 10_000  # characters
+MOST_BARS: Final = 4096
+_WIDEST: Final = 60  # semitones: no piece has notes left that far away
 _LONGEST_NAME = 40  # characters of a text that make a file name
-_OPTIONS = {"bars": int, "seed": int, "transposition": int}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Request:
         sections: what single bars should sound like, if the text is a timeline.
 
     Raises:
-        InputError: a number of bars that is not the sections'.
+        InputError: a text that is too long or cannot be written as UTF-8, a number that no piece can have, or bars that
+            are not the sections'.
     """
 
     text: str
@@ -37,7 +39,14 @@ class Request:
     sections: tuple[Section, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a length that contradicts the timeline."""
+        """Refuse what would fail or never end later on."""
+        checked_text(self.text)
+        if self.bars is not None and not 1 <= self.bars <= MOST_BARS:
+            raise InputError(f"a piece must have from 1 to {MOST_BARS} bars, received {shown(self.bars)}")
+        if abs(self.transposition) > _WIDEST:
+            raise InputError(
+                f"a transposition must be from -{_WIDEST} to {_WIDEST} semitones, received {shown(self.transposition)}"
+            )
         if self.sections and self.bars != self.sections[-1].last:
             raise InputError(
                 f"a piece must have the {self.sections[-1].last} bars of its timeline {self.text!r}, "
@@ -82,106 +91,48 @@ def from_texts(texts: Sequence[str]) -> list[Prompt]:
     Raises:
         InputError: two of one name, or a timeline with gaps or overlaps.
     """
-    prompts = [Prompt(_name(text), text, sections=read_timeline(text)) for text in texts]
-    return _distinct(prompts, "the command line")
+    prompts = [Prompt(_name(text), text, sections=read_timeline(checked_text(text))) for text in texts]
+    seen: dict[str, str] = {}
+    for prompt in prompts:
+        other = seen.setdefault(same_file(prompt.id), prompt.text)
+        if other is not prompt.text:
+            raise InputError(
+                f"prompts of the command line must have different ids, but {other!r} and {prompt.text!r} are both "
+                f"called {prompt.id!r}: their files would overwrite each other"
+            )
+    return prompts
 
 
-def read_prompts(path: str | Path) -> list[Prompt]:
-    """Read prompts: one a line, or JSONL with `id`, `text` and options.
-
-    A text may be a timeline; in JSONL it may also be given as `"sections": [{"bars": "1-8", "text": "calm"}, ...]`.
+def checked_text(text: str) -> str:
+    """The text itself.
 
     Raises:
-        InputError: no such file, a line that is no prompt (with its number), or two prompts of one id.
+        InputError: it is longer than any wish, or cannot be written down.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"prompts must be a file with one prompt a line or JSONL, but there is no file {path}")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8 text, but {error}: save it as UTF-8") from error
-    prompts = list(_prompts(lines, path))
-    if not prompts:
-        raise InputError(f"{path} must hold at least one prompt, but it is empty")
-    return _distinct(prompts, str(path))
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"a prompt must have at most {LONGEST_TEXT} characters, received {len(text)}: say it in fewer")
+    if not writable(text):
+        raise InputError(f"a prompt must be text, received half a character (a lone surrogate) in {text[:60]!r}")
+    return text
 
 
-def _prompts(lines: Sequence[str], path: Path) -> Iterator[Prompt]:
-    for number, line in enumerate(lines, start=1):
-        if line.lstrip().startswith("{"):
-            yield _from_json(line, f"{path}, line {number}", number)
-        elif line.strip():
-            yield Prompt(f"{number:04d}", line.strip(), sections=_timeline(line.strip(), f"{path}, line {number}"))
+def same_file(name: str) -> str:
+    """Alike for names that some file system would not tell apart: by case, or by how accents are written."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _from_json(line: str, where: str, number: int) -> Prompt:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} must be JSON, but {error}") from error
-    text, listed = row.pop("text", None), row.pop("sections", None)
-    sections = () if listed is None else _sections(listed, where)
-    if text is None and sections:
-        text = written(sections)
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f'{where} must have a "text" that says what is wanted, received {text!r}')
-    name = str(row.pop("id", f"{number:04d}"))
-    if not name or re.search(r"[/\\\0]", name) or name in {".", ".."}:
-        raise InputError(f'{where}: "id" names files, so it must be without slashes and not empty, received {name!r}')
-    options = {}
-    for option, kind in _OPTIONS.items():
-        value = row.pop(option, None)
-        if value is not None:
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise InputError(f'{where}: "{option}" must be a whole number, received {value!r}')
-            options[option] = value
-    sections = sections or _timeline(text, where)
-    if sections and options.get("bars", sections[-1].last) != sections[-1].last:
-        raise InputError(f'{where}: "bars" must be the {sections[-1].last} of the sections, received {options["bars"]}')
-    return Prompt(name, text.strip(), options, row, sections)
+def writable(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it has no half characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _timeline(text: str, where: str) -> tuple[Section, ...]:
-    try:
-        return read_timeline(text)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _sections(listed: object, where: str) -> tuple[Section, ...]:
-    """Sections of a JSON list."""
-    if not isinstance(listed, list) or not listed:
-        raise InputError(f'{where}: "sections" must be a list with at least one entry, received {listed!r}')
-    found = []
-    for entry in listed:
-        bars, text = (entry.get("bars"), entry.get("text")) if isinstance(entry, dict) else (None, None)
-        span = bar_range(bars) if isinstance(bars, str) else None
-        if span is None or not isinstance(text, str):
-            raise InputError(
-                f'{where}: every section must be {{"bars": "1-8", "text": "what it should sound like"}}, '
-                f"received {entry!r}"
-            )
-        found.append(Section(*span, text.strip()))
-    try:
-        return checked(found, written(found))
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+def shown(value: object) -> str:
+    """A value for a message, no longer than a message can be."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _name(text: str) -> str:
     """A text as a file name."""
     words = re.sub(r"[^\w-]+", "_", text.strip()).strip("_")
     return words[:_LONGEST_NAME].rstrip("_") or "piece"
-
-
-def _distinct(prompts: list[Prompt], where: str) -> list[Prompt]:
-    seen: dict[str, str] = {}
-    for prompt in prompts:
-        if prompt.id in seen:
-            raise InputError(
-                f"prompts of {where} must have different ids, but {seen[prompt.id]!r} and {prompt.text!r} are both "
-                f"called {prompt.id!r}: their files would overwrite each other"
-            )
-        seen[prompt.id] = prompt.text
-    return prompts

@@ -11,7 +11,8 @@ from typing import Final
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.words import directions, probe
-from fairseq_meloformer.words.prompts import Prompt, from_texts, read_prompts
+from fairseq_meloformer.words.prompt_files import read_prompts
+from fairseq_meloformer.words.prompts import Prompt, from_texts
 
 _TEXT_WIDTH: Final = 44  # terminal cells
 _COLUMN: Final = 10

@@ -31,7 +31,7 @@ from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.summaries.store import StoreHeader
 from fairseq_meloformer.words.directions import LabelledPrompt
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
-from fairseq_meloformer.words.prompts import read_prompts
+from fairseq_meloformer.words.prompt_files import read_prompts
 
 if TYPE_CHECKING:
     import argparse
