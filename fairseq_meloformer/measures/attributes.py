@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fairseq_meloformer.measures.passage import DRUMS, OVERLAP, STEPS, Integers, Passage, Song
 from fairseq_meloformer.measures.tonality import Tonality, tonality
+from fairseq_meloformer.midi.metre import FOUR_FOUR
 
 if TYPE_CHECKING:
     from miditoolkit import MidiFile
@@ -52,7 +53,11 @@ def _attribute(unit: str, source: str) -> Callable[[Measure], Measure]:
 
 
 def measure(
-    music: "MidiFile | Sequence[str] | Song", first_bar: int | None = None, last_bar: int | None = None
+    music: "MidiFile | Sequence[str] | Song",
+    first_bar: int | None = None,
+    last_bar: int | None = None,
+    *,
+    metre: str = FOUR_FOUR,
 ) -> Attributes:
     """Measure bars first_bar..last_bar (`last_bar` not included; None = from the start, to the end) of a song.
 
@@ -60,6 +65,7 @@ def measure(
         music: a MidiFile, a list of tokens, or a `Song` (cheapest when many passages of one song are measured).
         first_bar: first bar, counted from 0.
         last_bar: the bar after the last one.
+        metre: of a list of tokens, which need not say it.
 
     Returns:
         JSON-ready values by name, in the units of `ATTRIBUTES`; what could not be measured is absent.
@@ -67,7 +73,7 @@ def measure(
     Raises:
         InputError: the song has no such bars.
     """
-    song = music if isinstance(music, Song) else Song(music)
+    song = music if isinstance(music, Song) else Song(music, metre)
     return measure_passage(song.passage(first_bar or 0, last_bar))
 
 
@@ -79,12 +85,13 @@ def measure_passage(passage: Passage) -> Attributes:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def by_bar(tokens: Sequence[str], span: int = 1) -> NDArray[np.float64]:
+def by_bar(tokens: Sequence[str], span: int = 1, *, metre: str = FOUR_FOUR) -> NDArray[np.float64]:
     """The control axes of every finished bar of a song.
 
     Args:
         tokens: of the song; what follows the last end of a bar is left out.
         span: measured are so many bars, of which a row's bar is the last; fewer at the beginning.
+        metre: of the bars, if the tokens do not say it.
 
     Returns:
         (bars, axes) in the order of `AXES`, NaN where nothing can be measured.
@@ -93,7 +100,7 @@ def by_bar(tokens: Sequence[str], span: int = 1) -> NDArray[np.float64]:
     rows = np.full((len(ends), len(AXES)), np.nan)
     if not ends:
         return rows
-    song = Song(tokens[: ends[-1]])
+    song = Song(tokens[: ends[-1]], metre)
     for bar in range(min(len(ends), song.bars)):
         passage = song.passage(max(0, bar + 1 - span), bar + 1)
         found = [ATTRIBUTES[axis].compute(passage) for axis in AXES] if len(passage) else []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.files import bar_lines
+from fairseq_meloformer.midi.metre import FOUR_FOUR
 from fairseq_meloformer.midi.notes import notes
 from fairseq_meloformer.tokens import remi
 
@@ -136,9 +137,9 @@ def _cells(start: Integers, steps: Integers) -> Integers:
 class Song:
     """A whole song as arrays, from which passages are cut without reading it again."""
 
-    def __init__(self, music: "MidiFile | Sequence[str]") -> None:
-        """Read a MidiFile, or a list of tokens (which is decoded first)."""
-        midi = music if isinstance(music, MidiFile) else remi.decode(list(music))
+    def __init__(self, music: "MidiFile | Sequence[str]", metre: str = FOUR_FOUR) -> None:
+        """Read a MidiFile, or a list of tokens (which is decoded first; `metre` is that of its bars)."""
+        midi = music if isinstance(music, MidiFile) else remi.decode(list(music), metre)
         self.notes = notes(midi)
         self.lines: Floats = np.asarray(bar_lines(midi), np.float64)
         tick = 1 / midi.ticks_per_beat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ from miditoolkit import MidiFile
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.midi import smf
-from fairseq_meloformer.midi.metre import POSITIONS, bar_grid, require_four_four, to_positions
+from fairseq_meloformer.midi.metre import POSITIONS, one_metre, song_grid, spelled
 from fairseq_meloformer.midi.notes import Notes, notes
 from fairseq_meloformer.midi.six_tracks import merge_six_tracks
+from fairseq_meloformer.midi.smf import LeftOut
 from fairseq_meloformer.midi.writing import playable, written
 
 if TYPE_CHECKING:
@@ -20,30 +22,43 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "LeftOut",
     "MidiFile",
     "Notes",
     "bar_lines",
     "merge_six_tracks",
+    "metre_of",
     "notes",
     "playable",
     "read",
-    "require_four_four",
     "write",
 ]
 
+_LOG = logging.getLogger(__name__)
 
-def read(path: str | Path) -> MidiFile:
+
+def read(path: str | Path, left_out: list[LeftOut] | None = None) -> MidiFile:
     """Read a MIDI file: notes, programs, track names, tempi and time signatures.
+
+    Args:
+        path: the file.
+        left_out: a list to which is added what was left out of a damaged file; without one it is logged as a warning.
 
     Raises:
         InputError: the file is missing or is not a MIDI file that can be used; names it and says what is wrong.
     """
     try:
-        return smf.parse(Path(path).read_bytes())
+        midi, missing = smf.parse(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"A MIDI file must be readable, but {path} is not: {error.strerror}.") from error
     except InputError as error:
         raise InputError(f"{path} is not a MIDI file that can be used: {error}.") from None
+    if left_out is not None:
+        left_out.extend(missing)
+    else:
+        for what, where in missing:
+            _LOG.warning("%s: left out %s (%s)", path, what, where)
+    return midi
 
 
 def write(midi: MidiFile, path: str | Path, text: str = "") -> None:
@@ -72,6 +87,14 @@ def bar_lines(midi: MidiFile) -> npt.NDArray[np.float64]:
     Raises:
         InputError: a time signature that the tokens cannot name.
     """
-    last = max((note.start for track in midi.instruments for note in track.notes), default=0)
-    lines: npt.NDArray[np.float64] = bar_grid(midi, int(to_positions(last, midi.ticks_per_beat))).lines / POSITIONS
+    lines: npt.NDArray[np.float64] = song_grid(midi).lines / POSITIONS
     return lines
+
+
+def metre_of(midi: MidiFile) -> str:
+    """The metre of a song, such as "3/4".
+
+    Raises:
+        InputError: it changes before the last note, or the tokens cannot name it.
+    """
+    return spelled(one_metre(song_grid(midi)))

@@ -4,6 +4,8 @@ Positions are the grid of the tokens, 1/12 of a quarter note. Bars whose length 
 (such as 1/32) begin at the nearest position.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,11 +24,14 @@ METRES: Final = tuple(
 """Time signature of `s-<index>`."""
 
 INDICES: Final = {metre: index for index, metre in enumerate(METRES)}
+FOUR_FOUR: Final = "4/4"
 COMMON: Final = INDICES[4, 4]
 LENGTHS: Final = tuple(4 * POSITIONS * numerator / denominator for numerator, denominator in METRES)
 """Positions in a bar of `s-<index>`."""
 
 _SIXTEENTH: Final = POSITIONS // 4
+_MOST_POSITIONS: Final = 64
+"""Places of a bar in the published vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +87,120 @@ def lines_of(metres: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.append(0.0, np.cumsum(np.array(LENGTHS)[metres]))
 
 
-def require_four_four(midi: MidiFile) -> None:
-    """Raise InputError unless every bar up to the last note is in 4/4."""
+def spelled(metre: int) -> str:
+    """A time signature's name, such as "4/4", from its index."""
+    return "{}/{}".format(*METRES[metre])
+
+
+def index_of(metre: str) -> int:
+    """Index of a time signature, such as "4/4", in `METRES`.
+
+    Raises:
+        InputError: there is no such one.
+    """
+    numerator, _, denominator = metre.partition("/")
+    if numerator.isdecimal() and denominator.isdecimal():
+        index = INDICES.get((int(numerator), int(denominator)))
+        if index is not None:
+            return index
+    raise InputError(
+        f"A metre must be n/d with d a power of two up to 64 and n at most 2 d, such as 3/4, but is {metre!r}."
+    )
+
+
+def beat_of(metre: int) -> int:
+    """Positions in a beat: a quarter, or three eighths where eighths come in threes (6/8, 9/8, 12/8)."""
+    numerator, denominator = METRES[metre]
+    return 3 * POSITIONS // 2 if is_compound(numerator, denominator) else POSITIONS
+
+
+def is_compound(numerator: int, denominator: int) -> bool:
+    """Whether a bar's eighths (or shorter notes) come in threes, as those of 6/8 do."""
+    return denominator >= 8 and numerator > 3 and numerator % 3 == 0
+
+
+def song_grid(midi: MidiFile) -> Grid:
+    """Bars up to the one of the last note."""
     last = max((note.start for track in midi.instruments for note in track.notes), default=0)
-    for change in midi.time_signature_changes:
-        if change.time <= last and (change.numerator, change.denominator) != (4, 4):
-            raise InputError(
-                f"The song must be in 4/4 throughout, but its metre is {change.numerator}/{change.denominator} from "
-                f"quarter {change.time / midi.ticks_per_beat:g} on. Use the general vocabulary for other metres."
-            )
+    return bar_grid(midi, int(to_positions(last, midi.ticks_per_beat)))
+
+
+def one_metre(grid: Grid) -> int:
+    """The metre of all bars.
+
+    Raises:
+        InputError: it changes.
+    """
+    others = np.flatnonzero(grid.metres != grid.metres[0])
+    if len(others):
+        raise InputError(
+            f"The song must keep to one metre, but begins in {spelled(grid.metres[0])} and has a bar of "
+            f"{spelled(grid.metres[others[0]])} at quarter {grid.lines[others[0]] / POSITIONS:g}."
+        )
+    return int(grid.metres[0])
+
+
+def main_metre(grid: Grid, allowed: Sequence[str]) -> int:
+    """The metre, of those allowed, in which most of the song can be counted.
+
+    A bar can be counted in a metre of the same length and kind (2/2 and 8/8 in 4/4, but 3/4 not in 6/8), two in one of
+    twice its length (2/4 in 4/4, 3/8 in 6/8), and one that is too long for the tokens in halves (12/8 in 6/8).
+
+    Raises:
+        InputError: no part of it can.
+    """
+    times: dict[int, float] = {}
+    for metre, count in Counter(grid.metres.tolist()).items():
+        if (counted := _counted(metre, allowed)) is not None:
+            times[counted] = times.get(counted, 0.0) + count * LENGTHS[metre]
+    if not times:
+        raise InputError(
+            f"The song must be in {' or '.join(allowed)}, but is in {spelled(grid.metres[0])}. Allow other metres, "
+            "or use the general vocabulary."
+        )
+    return max(times, key=times.__getitem__)
+
+
+def regular(grid: Grid, allowed: Sequence[str]) -> tuple[int, int]:
+    """The main metre of a song, and by how many positions the song has to begin later so that all its bars have it.
+
+    Whatever comes before the first bar of the main metre ends a bar: so a pickup is the end of a first bar of its own.
+    The last bar may be short or long. Empty bars before the first note do not count.
+
+    Raises:
+        InputError: a bar between them is shorter or longer.
+    """
+    metre = main_metre(grid, allowed)
+    bar = LENGTHS[metre]
+    counted = [_counted(other, allowed) for other in grid.metres.tolist()]
+    lengths = np.diff(grid.lines)
+    shift = int(-grid.lines[counted.index(metre)] % bar)
+    begin = (grid.lines[:-1] + shift) % bar
+    fits = (begin + lengths <= bar) | ((begin == 0) & (lengths % bar == 0))
+    fits[-1] |= begin[-1] == 0
+    if not fits.all():
+        wrong = int(np.flatnonzero(~fits)[0])
+        raise InputError(
+            f"The song must keep to one metre, but is in {spelled(metre)} and has a bar of "
+            f"{spelled(grid.metres[wrong])} at quarter {grid.lines[wrong] / POSITIONS:g} that does not fit."
+        )
+    return metre, shift
+
+
+def _counted(metre: int, allowed: Sequence[str]) -> int | None:
+    """The metre, of those allowed, in which bars of this one can be counted; see `main_metre`."""
+    numerator, denominator = METRES[metre]
+    ways = [(numerator, denominator), (2 * numerator, denominator)]
+    if LENGTHS[metre] > _MOST_POSITIONS and numerator % 2 == 0:
+        ways.append((numerator // 2, denominator))
+    kinds = {_kind(*METRES[index]): index for index in map(index_of, reversed(allowed))}
+    own = next((index for index in map(index_of, allowed) if index == metre), None)
+    return own if own is not None else next((kinds[kind] for way in ways if (kind := _kind(*way)) in kinds), None)
+
+
+def _kind(numerator: int, denominator: int) -> tuple[float, bool]:
+    """What metres have in common that differ in spelling alone: quarters of a bar, and whether eighths are threes."""
+    return 4 * numerator / denominator, is_compound(numerator, denominator)
 
 
 def _changes(midi: MidiFile) -> list[tuple[float, int]]:

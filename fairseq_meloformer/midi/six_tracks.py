@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +14,22 @@ from miditoolkit import Instrument, MidiFile, TimeSignature
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.beats import align
 from fairseq_meloformer.midi.garbage_collection import paused
-from fairseq_meloformer.midi.metre import POSITIONS, to_positions
+from fairseq_meloformer.midi.metre import FOUR_FOUR, LENGTHS, METRES, POSITIONS, one_metre, song_grid, to_positions
 from fairseq_meloformer.midi.notes import DRUMS, Notes, notes, one_voice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LEAD, BASS, GUITAR, PIANO, STRINGS = 80, 43, 25, 0, 48
 
 _NAMES: Final = {
     LEAD: "Lead", DRUMS: "Drums", BASS: "Bass", GUITAR: "Guitar", PIANO: "Piano", STRINGS: "Strings"
 }  # fmt: skip
-_MELODY: Final = re.compile(r"melo(?!dic)|\blead|voca|\bvox\b|\bvoice\b|\bsing|lyric|旋律|人声", re.IGNORECASE)
-_NO_MELODY: Final = re.compile(r"back|harmon|choir|chor|echo|\b2nd\b", re.IGNORECASE)
-_BASS_NAME: Final = re.compile(r"\bbas+\b|贝斯|低音", re.IGNORECASE)
+_MELODY: Final = re.compile(
+    r"m[eé]lo(?!dic)|\blead|voca|\bvox\b|\bvoice\b|\bsing|lyric|旋律|人声|人聲|主唱|メロディ|ボーカル", re.IGNORECASE
+)
+_NO_MELODY: Final = re.compile(r"back|harmon|choir|chor|echo|\b2nd\b|伴唱|和声|和聲|コーラス", re.IGNORECASE)
+_BASS_NAME: Final = re.compile(r"\bbas+\b|贝斯|貝斯|低音|ベース", re.IGNORECASE)
 
 _LEAD_PROGRAMS: Final = range(73, 89)
 _BASS_PROGRAMS: Final = range(32, 40)
@@ -57,15 +63,16 @@ class _Track:
     bars: int
 
 
-def in_six_tracks(song: MidiFile) -> MidiFile:
-    """A song in the model's form: as it is if it has only the six instruments, else merged."""
+def in_six_tracks(song: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> MidiFile:
+    """A song in the model's form: its tracks as they are if they are only the six instruments, else merged."""
     programs = {DRUMS if track.is_drum else track.program for track in song.instruments}
-    return song if programs <= {LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS} else merge_six_tracks(song)
+    six = programs <= {LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS}
+    return align(song, metres) if six else merge_six_tracks(song, metres)
 
 
 @paused()
-def merge_six_tracks(midi: MidiFile) -> MidiFile:
-    """The song with at most six tracks, in 4/4 with its first bar at tick 0 (see `beats.align`).
+def merge_six_tracks(midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> MidiFile:
+    """The song with at most six tracks, in one of the metres with its first bar at tick 0 (see `beats.align`).
 
     Drums stay drums. The lead is the track that is named as melody, or else the highest line without chords, or else
     the tracks of programs 73-88. The bass is what is named so or has programs 32-39, or else the lowest line. Programs
@@ -73,18 +80,19 @@ def merge_six_tracks(midi: MidiFile) -> MidiFile:
     second onset at the same position is dropped (the longer note stays), a later one ends the note before.
 
     Raises:
-        InputError: another or a changing metre; shorter than 16 or longer than 10,000 quarters; fewer than 16 notes or
-            3 pitches; no lead; more than 15 % of the notes cross a bar line although they begin off the beat.
+        InputError: none of the metres, or a changing one; shorter than 16 or longer than 10,000 quarters; fewer than 16
+            notes or 3 pitches; no lead; more than 15 % of the notes cross a bar line although they begin off the beat.
     """
-    midi = align(midi)
+    midi = align(midi, metres)
+    metre = one_metre(song_grid(midi))
     song = notes(midi)
     _require_enough(song)
-    roles = _roles(_tracks(midi, song))
+    roles = _roles(_tracks(midi, song, LENGTHS[metre] / POSITIONS))
     roles |= {index: DRUMS for index, track in enumerate(midi.instruments) if track.is_drum and track.notes}
     merged = MidiFile(ticks_per_beat=midi.ticks_per_beat)
     merged.max_tick = midi.max_tick
     merged.tempo_changes = midi.tempo_changes
-    merged.time_signature_changes = [TimeSignature(4, 4, 0)]
+    merged.time_signature_changes = [TimeSignature(*METRES[metre], 0)]
     for program, name in _NAMES.items():
         parts = [track.notes for index, track in enumerate(midi.instruments) if roles.get(index) == program]
         if parts:
@@ -92,12 +100,12 @@ def merge_six_tracks(midi: MidiFile) -> MidiFile:
             together = [note for part in parts for note in part]
             voice.notes = one_voice(together, to_positions([note.start for note in together], midi.ticks_per_beat))
             merged.instruments.append(voice)
-    _require_metre(merged)
+    _require_metre(merged, metre)
     return merged
 
 
-def _tracks(midi: MidiFile, song: Notes) -> list[_Track]:
-    """Statistics of the tracks that have notes and are no drums."""
+def _tracks(midi: MidiFile, song: Notes, bar: float) -> list[_Track]:
+    """Statistics of the tracks that have notes and are no drums, with bars of so many quarters."""
     tracks = []
     for index, instrument in enumerate(midi.instruments):
         own = song.track == index
@@ -108,11 +116,11 @@ def _tracks(midi: MidiFile, song: Notes) -> list[_Track]:
         tracks.append(
             _Track(
                 index,
-                instrument.name,
+                unicodedata.normalize("NFKC", instrument.name),
                 int(instrument.program),
                 float(song.pitch[own].mean()),
                 float(apart.mean()),
-                len(np.unique(onset // 4)),
+                len(np.unique(onset // bar)),
             )
         )
     return tracks
@@ -170,12 +178,12 @@ def _require_enough(song: Notes) -> None:
         raise InputError(f"A song must last {_BEATS[0]} to {_BEATS[1]} quarters, but this one lasts {beats:.1f}.")
 
 
-def _require_metre(midi: MidiFile) -> None:
+def _require_metre(midi: MidiFile, metre: int) -> None:
     song = notes(midi)
     start: npt.NDArray[np.int64] = np.rint(song.onset * POSITIONS).astype(np.int64)
     end = np.rint((song.onset + song.duration) * POSITIONS).astype(np.int64)
-    bar = 4 * POSITIONS
-    crossing = float(((start % POSITIONS != 0) & (end > (start // bar + 1) * bar)).mean())
+    bar, beat = LENGTHS[metre], min(POSITIONS, 4 * POSITIONS // METRES[metre][1])
+    crossing = float(((start % beat != 0) & (end > (start // bar + 1) * bar)).mean())
     if crossing > _MOST_CROSSING:
         raise InputError(
             f"At most {_MOST_CROSSING:.0%} of the notes may begin off the beat and cross a bar line, but "

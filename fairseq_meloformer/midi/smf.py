@@ -2,117 +2,295 @@
 
 miditoolkit reads a file through one Python object per event, which takes longer than everything else that is done
 with it; this reader walks the bytes once (three times as fast), fills the same `MidiFile`, and says what is wrong
-with a file that it refuses. Controllers, pitch bends, lyrics and key signatures are not kept: nothing here uses them.
+with a file that it refuses and what it left out of one that it reads. Controllers, pitch bends, lyrics and key
+signatures are not kept: nothing here uses them.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final, NamedTuple
 
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.channels import BANK, PROGRAM, Channels, Voice
 from fairseq_meloformer.midi.garbage_collection import paused
+from fairseq_meloformer.midi.names import decoded
 
-DRUM_CHANNEL: Final = 9
 LONGEST_QUARTERS: Final = 100_000
 """Longest song in quarters (14 hours at 120 qpm): broken delta times otherwise make millions of empty bars."""
 
-_NOTE_ON, _AFTERTOUCH, _PROGRAM, _PITCH_BEND, _SYSTEM = 0x90, 0xA0, 0xC0, 0xE0, 0xF0
+_NOTE_ON, _AFTERTOUCH, _CONTROL, _PROGRAM, _PITCH_BEND, _EXCLUSIVE = 0x90, 0xA0, 0xB0, 0xC0, 0xE0, 0xF0
+_BANK_SELECT: Final = 0
+_EXCLUSIVES: Final = (_EXCLUSIVE, 0xF7)
+_LIVE: Final = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0} | dict.fromkeys(range(0xF8, 0xFF), 0)
+"""Messages that belong on a cable and not in a file, and how many bytes follow them."""
 _META: Final = 0xFF
-_END_OF_TRACK, _TRACK_NAME, _SET_TEMPO, _TIME_SIGNATURE = 0x2F, 0x03, 0x51, 0x58
+_TRACK_NAME, _PORT, _END_OF_TRACK, _SET_TEMPO, _TIME_SIGNATURE = 0x03, 0x21, 0x2F, 0x51, 0x58
+
+_HEADER, _TRACK = b"MThd", b"MTrk"
 _HEADER_SIZE: Final = 14
+_INDEPENDENT: Final = 2
+
+_BAD_DATA: Final = "an event with a data byte above 127"
+
+
+class LeftOut(NamedTuple):
+    """Something in a file that was not read: what it is, and where."""
+
+    what: str
+    where: str
 
 
 @paused()
-def parse(data: bytes) -> MidiFile:
+def parse(data: bytes) -> tuple[MidiFile, list[LeftOut]]:
     """A MidiFile from the bytes of a Standard MIDI File, its changes of tempo and metre sorted by time.
 
-    As miditoolkit does, a note-off ends the oldest sounding note of its pitch and channel, and a note without a
-    note-off is left out. Unlike it, tempo changes of several tracks are merged in the order of time.
+    As miditoolkit does, a note-off ends the oldest sounding note of its pitch, channel and track, and a note without a
+    note-off is left out. Unlike it, tempo changes of several tracks are merged in the order of time, and programs hold
+    for a channel in all tracks (see `Channels`). A track goes on to its end-of-track, whatever length is written before
+    it; an event with impossible data is left out, but a velocity above 127 is 127.
+
+    Returns:
+        The song, and what was left out of it.
 
     Raises:
         InputError: the bytes are not a Standard MIDI File in quarters, or break off; says where.
     """
-    resolution, chunks = _chunks(data)
-    song = MidiFile(ticks_per_beat=resolution)
-    for number, chunk in enumerate(chunks):
-        try:
-            _read_track(chunk, song)
-        except IndexError:
-            raise InputError(f"it breaks off in the middle of an event of track {number}") from None
-        except InputError as error:
-            raise InputError(f"track {number}: {error}") from None
-    if song.max_tick > LONGEST_QUARTERS * resolution:
-        raise InputError(f"it lasts {song.max_tick / resolution:.0f} quarters, more than {LONGEST_QUARTERS}")
-    song.max_tick += 1
-    song.tempo_changes = _tempo_line(song.tempo_changes)
-    song.time_signature_changes.sort(key=lambda change: change.time)
-    return song
+    song = _Song()
+    data = _unwrapped(data, song)
+    kind, count, resolution = _header(data)
+    at = 8 + int.from_bytes(data[4:8], "big")
+    while (start := _next_track(data, at, song)) is not None:
+        at = _read_track(data, start, song)
+    if not song.tracks:
+        raise InputError("it has no track")
+    if len(song.tracks) < count:
+        song.leave_out(f"{count - len(song.tracks)} of the {count} tracks that its header counts", "end of the file")
+    if kind == _INDEPENDENT and sum(bool(track.notes) for track in song.tracks) > 1:
+        raise InputError("its tracks are independent pieces (format 2); save each of them as a file of its own")
+    return song.midi(resolution), song.left_out
 
 
-def _chunks(data: bytes) -> tuple[int, list[bytes]]:
-    """Ticks per quarter, and the bytes of each track."""
+class _NoteEvent(NamedTuple):
+    """A note of a track; `told`: how many changes of channels had been told when it began."""
+
+    channel: int
+    pitch: int
+    end: int
+    start: int
+    velocity: int
+    told: int
+
+
+@dataclass
+class _Track:
+    """A track: notes in the order in which they end; `spoken`: changes of channels that were told up to its end."""
+
+    place: str
+    port: int
+    name: bytes = b""
+    notes: list[_NoteEvent] = field(default_factory=list)
+    spoken: int = 0
+    last_tick: int = 0
+
+
+class _Song:
+    """What has been read so far."""
+
+    def __init__(self) -> None:
+        self.channels = Channels()
+        self.tracks: list[_Track] = []
+        self.tempi: list[TempoChange] = []
+        self.metres: list[TimeSignature] = []
+        self._left_out: dict[tuple[str, str], tuple[int, int | None]] = {}
+
+    def leave_out(self, what: str, where: "str | _Track") -> None:
+        """Note something that is not read; of several of a kind in a track, the number and the first one's tick."""
+        place, tick = (where, None) if isinstance(where, str) else (where.place, where.last_tick)
+        count, first = self._left_out.get((what, place), (0, tick))
+        self._left_out[what, place] = (count + 1, first)
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        return [
+            LeftOut(f"{count} times {what}" if count > 1 else what, place if tick is None else f"{place}, tick {tick}")
+            for (what, place), (count, tick) in self._left_out.items()
+        ]
+
+    def midi(self, resolution: int) -> MidiFile:
+        midi = MidiFile(ticks_per_beat=resolution)
+        midi.max_tick = max(track.last_tick for track in self.tracks) + 1
+        if midi.max_tick > LONGEST_QUARTERS * resolution:
+            raise InputError(f"it lasts {midi.max_tick / resolution:.0f} quarters, more than {LONGEST_QUARTERS}")
+        midi.tempo_changes = _tempo_line(self.tempi)
+        midi.time_signature_changes = sorted(self.metres, key=lambda change: change.time)
+        for track, name in zip(self.tracks, decoded([track.name for track in self.tracks]), strict=True):
+            midi.instruments.extend(self._instruments(track, name))
+        return midi
+
+    def _instruments(self, track: _Track, name: str) -> list[Instrument]:
+        """One instrument for each channel and voice of a track."""
+        voices = {
+            channel: self.channels.voices(channel, track.spoken) for channel in {note.channel for note in track.notes}
+        }
+        instruments: dict[tuple[int, Voice], Instrument] = {}
+        for channel, pitch, end, start, velocity, told in track.notes:
+            voice = voices[channel].at(start, told)
+            if (channel, voice) not in instruments:
+                instruments[channel, voice] = Instrument(voice.program, voice.drums, name)
+            instruments[channel, voice].notes.append(Note(velocity, pitch, start, end))
+        return list(instruments.values())
+
+
+def _unwrapped(data: bytes, song: _Song) -> bytes:
+    """The bytes from the header on: what a RIFF file has in its `data`, or what follows foreign bytes."""
     if not data:
         raise InputError("it is empty")
-    if data[:4] != b"MThd" or len(data) < _HEADER_SIZE:
+    if data[:4] == b"RIFF" and data[8:12] == b"RMID":
+        at = 12
+        while at + 8 <= len(data):
+            kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+            if kind == b"data":
+                return _unwrapped(data[at + 8 : at + 8 + size], song)
+            at += 8 + size + size % 2
+        raise InputError("it must have its MIDI file in a chunk `data`, as RIFF files have, but has none")
+    at = data.find(_HEADER)
+    if at < 0 or len(data) < at + _HEADER_SIZE:
         raise InputError(f"it must begin with a MIDI header (MThd, 14 bytes), but begins with {data[:4]!r}")
-    resolution = int.from_bytes(data[12:14], "big")
+    if at:
+        song.leave_out(f"{at} bytes before the MIDI header", "beginning of the file")
+    return data[at:]
+
+
+def _header(data: bytes) -> tuple[int, int, int]:
+    """Format, number of tracks, and ticks per quarter."""
+    kind, count, resolution = (int.from_bytes(data[at : at + 2], "big") for at in (8, 10, 12))
+    if kind > _INDEPENDENT:
+        raise InputError(f"its format must be 0, 1 or 2, but is {kind}")
     if not 0 < resolution < 0x8000:
         raise InputError(f"its time must be in ticks per quarter (1..32767), but its division is {resolution:#06x}")
-    at = 8 + int.from_bytes(data[4:8], "big")
-    chunks: list[bytes] = []
-    while at + 8 <= len(data):
-        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "big")
-        at += 8 + size
-        if kind != b"MTrk":
+    return kind, count, resolution
+
+
+def _next_track(data: bytes, at: int, song: _Song) -> int | None:
+    """Where the next track begins, its header included; chunks of other kinds are passed over."""
+    while at < len(data) and data[at : at + 4] != _TRACK:
+        end = _chunk_end(data, at)
+        if end is None:
+            end = data.find(_TRACK, at)
+            end = len(data) if end < 0 else end
+            song.leave_out(f"{end - at} bytes that are no track", f"byte {at}")
+        at = end
+    return at if at < len(data) else None
+
+
+def _chunk_end(data: bytes, at: int) -> int | None:
+    """End of the chunk of another kind that begins here; None if none does: behind it is a chunk, or nothing."""
+    kind, end = data[at : at + 4], at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+    return end if len(kind) == 4 and kind.isalnum() and _is_boundary(data, end) else None
+
+
+def _is_boundary(data: bytes, at: int) -> bool:
+    """Whether a chunk may end here."""
+    return at == len(data) or data[at : at + 4] == _TRACK or (at < len(data) and _chunk_end(data, at) is not None)
+
+
+def _read_track(data: bytes, at: int, song: _Song) -> int:
+    """Read the track whose header is here, and return where it ends.
+
+    Its written length is believed if there is a chunk behind it, or nothing; else it may go on to the next track.
+    """
+    number, start = len(song.tracks), at + 8
+    size = int.from_bytes(data[at + 4 : start], "big")
+    end = start + size
+    if not _is_boundary(data, end):
+        end = data.find(_TRACK, start)
+    chunk = data[start:end] if end >= 0 else data[start:]
+    cut = f"track {number} should have {size} bytes, but {start + size - len(data)} of them are missing"
+    try:
+        length = _read_events(chunk, song)
+    except IndexError:
+        broken = f"it breaks off in the middle of an event of track {number}"
+        raise InputError(cut if start + size > len(data) else broken) from None
+    except InputError as error:
+        raise InputError(f"track {number}: {error}") from None
+    if length is None and end < 0:
+        raise InputError(cut)
+    return start + (len(chunk) if length is None else length)
+
+
+def _read_events(chunk: bytes, song: _Song) -> int | None:
+    """Add a track to the song: its notes, and what it says of channels, tempi and metres. Returns where it ends.
+
+    None if it has no end-of-track. Raises IndexError where the chunk breaks off.
+    """
+    track = _Track(f"track {len(song.tracks)}", port=_first_port(chunk))
+    song.tracks.append(track)
+    sounding: dict[int, list[tuple[int, int, int]]] = {}
+    status = stop = 0
+    for track.last_tick, status, first, stop in _events(chunk):
+        if status >= _AFTERTOUCH:
+            _read_other(song, track, status, first, stop, chunk)
             continue
-        if at > len(data):
-            raise InputError(f"track {len(chunks)} should have {size} bytes, but {at - len(data)} of them are missing")
-        chunks.append(data[at - size : at])
-    if not chunks:
-        raise InputError("it has no track")
-    return resolution, chunks
+        velocity = stop
+        if (first | velocity) & 0x80:
+            song.leave_out(_BAD_DATA, track)
+            if first & 0x80:
+                continue
+            velocity = 127
+        channel = track.port << 4 | status & 0x0F
+        key = channel << 7 | first
+        if status >= _NOTE_ON and velocity:
+            sounding.setdefault(key, []).append((track.last_tick, velocity, song.channels.told))
+        elif sounding.get(key):
+            track.notes.append(_NoteEvent(channel, first, track.last_tick, *sounding[key].pop(0)))
+    for _ in chain.from_iterable(sounding.values()):
+        song.leave_out("a note without an end", track)
+    track.spoken = song.channels.told
+    return stop if status == _META << 8 | _END_OF_TRACK else None
 
 
-def _read_track(chunk: bytes, song: MidiFile) -> None:
-    """Add the notes, tempi and metres of one track to the song."""
-    name = ""
-    programs = [0] * 16
-    sounding: dict[int, list[tuple[int, int]]] = {}
-    instruments: dict[tuple[int, int], Instrument] = {}
-    tick = 0
-    for tick, status, first, second in _events(chunk):
-        channel = status & 0x0F
-        if status < _AFTERTOUCH:
-            key = channel << 7 | first
-            if status >= _NOTE_ON and second:
-                sounding.setdefault(key, []).append((tick, second))
-            elif sounding.get(key):
-                start, velocity = sounding[key].pop(0)
-                voice = (channel, programs[channel])
-                if voice not in instruments:
-                    instruments[voice] = Instrument(programs[channel], channel == DRUM_CHANNEL, name)
-                instruments[voice].notes.append(Note(velocity, first, start, tick))
+def _read_other(song: _Song, track: _Track, status: int, first: int, second: int, chunk: bytes) -> None:
+    """Add to the song what an event says that is no note."""
+    if status < _EXCLUSIVE:
+        channel = track.port << 4 | status & 0x0F
+        if (first | second) & 0x80:
+            song.leave_out(_BAD_DATA, track)
         elif status & 0xF0 == _PROGRAM:
-            programs[channel] = first
-        elif status == _META << 8 | _TRACK_NAME:
-            name = chunk[first:second].decode("utf-8", errors="replace").strip("\0 ")
-        elif status > _META:
-            _read_meta(song, tick, status & 0xFF, chunk[first:second])
-    song.instruments.extend(instruments.values())
-    song.max_tick = max(song.max_tick, tick)
+            song.channels.change(channel, track.last_tick, PROGRAM, first)
+        elif status & 0xF0 == _CONTROL and first == _BANK_SELECT:
+            song.channels.change(channel, track.last_tick, BANK, second)
+    elif status == _EXCLUSIVE:
+        song.channels.exclusive(track.port, track.last_tick, chunk[first:second])
+    elif status in _LIVE:
+        song.leave_out(f"a message {status:#x}, which belongs on a cable", track)
+    elif status > _META:
+        _read_meta(song, track, status & 0xFF, chunk[first:second])
 
 
-def _read_meta(song: MidiFile, tick: int, kind: int, payload: bytes) -> None:
-    if kind == _SET_TEMPO:
+def _read_meta(song: _Song, track: _Track, kind: int, payload: bytes) -> None:
+    tick = track.last_tick
+    if kind == _TRACK_NAME:
+        track.name = payload
+    elif kind == _PORT:
+        track.port = payload[0] if payload else track.port
+    elif kind == _SET_TEMPO:
         microseconds = int.from_bytes(payload[:3], "big")
         if not microseconds:
             raise InputError(f"a quarter must last some time, but its tempo at tick {tick} is 0 microseconds a quarter")
-        song.tempo_changes.append(TempoChange(60e6 / microseconds, tick))
+        song.tempi.append(TempoChange(60e6 / microseconds, tick))
     elif kind == _TIME_SIGNATURE:
         if len(payload) < 2 or not payload[0]:
             raise InputError(f"the time signature at tick {tick} must have a numerator, but is {payload.hex()}")
-        song.time_signature_changes.append(TimeSignature(payload[0], 1 << payload[1], tick))
+        song.metres.append(TimeSignature(payload[0], 1 << payload[1], tick))
+
+
+def _first_port(chunk: bytes) -> int:
+    """The port of a track until it names another: the first one that it names, which MuseScore does after programs."""
+    at = chunk.find(bytes((_META, _PORT, 1)))
+    return chunk[at + 3] if at >= 0 else 0
 
 
 def _events(chunk: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -135,30 +313,32 @@ def _events(chunk: bytes) -> Iterator[tuple[int, int, int, int]]:
             status = running  # "running status": the same kind of event as before, so its status byte is left out
         else:
             at += 1
-        if status >= _SYSTEM:
+        if status >= _EXCLUSIVE:
             status, at, stop = _system_event(chunk, at, status)
             yield tick, status, at, stop
             if status == _META << 8 | _END_OF_TRACK:
                 return
             at = stop
             continue
+        if not status:
+            raise InputError(f"an event at tick {tick} has no status byte, and none comes before it")
         running = status
         first, second = chunk[at], 0
         at += 1
         if not _PROGRAM <= status < _PITCH_BEND:
             second = chunk[at]
             at += 1
-        if not status or (first | second) & 0x80:
-            raise InputError(f"an event at tick {tick} has status {status:#x} and data {first}, {second}")
         yield tick, status, first, second
 
 
 def _system_event(chunk: bytes, at: int, status: int) -> tuple[int, int, int]:
-    """Status, start and end of the payload of a meta or system exclusive event."""
+    """Status, start and end of the payload of a meta, system exclusive or live event."""
     if status == _META:
         status = status << 8 | chunk[at]
         at += 1
-    elif status not in {0xF0, 0xF7}:
+    elif status in _LIVE:
+        return status, at, at + _LIVE[status]
+    elif status not in _EXCLUSIVES:
         raise InputError(f"byte {at - 1} must be an event of a MIDI file, but is {status:#x}")
     size, at = _quantity(chunk, at)
     if at + size > len(chunk):

@@ -11,9 +11,9 @@ from mido import Message, MetaMessage, MidiTrack, bpm2tempo
 from mido import MidiFile as StandardMidiFile
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.channels import DRUM_CHANNEL
 from fairseq_meloformer.midi.general_midi import SOUNDS
 from fairseq_meloformer.midi.notes import DRUMS, notes, one_voice
-from fairseq_meloformer.midi.smf import DRUM_CHANNEL
 
 _MELODIC_CHANNELS: Final = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 _PORTS: Final = 128

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi.metre import COMMON, LENGTHS
+from fairseq_meloformer.midi.metre import FOUR_FOUR, LENGTHS, index_of, spelled
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.tokens.codes import DRUM_PITCHES, SHORTEST, TEMPI
 from fairseq_meloformer.tokens.remi import ranks
@@ -39,8 +39,8 @@ _KEEP: Final = -1
 _ANY_PITCH, _ANY_DRUM = 256, 257
 """Rows of the pitch table before the first note of an instrument; in the others the row is the last pitch."""
 
-_INSTRUMENT, _TEMPO = 2, 5
-"""Places of two tables among the tables; that of the tempo is there if it is steady."""
+_INSTRUMENT, _METRE, _TEMPO = 2, 4, 5
+"""Places of three tables among the tables; that of the tempo is there if it is steady."""
 _ANY_TEMPO: Final = len(TEMPI)
 """Row of the tempo table before the first bar's tempo; in the others the row is that tempo."""
 
@@ -60,7 +60,8 @@ class Limits:
     bars: exact number of bars. programs: instruments that may play (128 = drums). pitches: what each of these programs
     can play, MIDI pitches; an instrument that can play none of 0..127 does not play, one that is not named plays all.
     tempi: the one tempo code of all bars. bar_tokens: most tokens in a bar, `b-1` included, at least 8. tempo_changes:
-    bars (from 0) that may leave a steady tempo for another.
+    bars (from 0) that may leave a steady tempo for another. metres: of all bars, such as "3/4", in the form without
+    `s-` tokens; 4/4 unless given.
     """
 
     bars: Sequence[int | None] | None = None
@@ -69,6 +70,7 @@ class Limits:
     tempi: Sequence[int | None] | None = None
     bar_tokens: Sequence[int | None] | None = None
     tempo_changes: Sequence[Collection[int] | None] | None = None
+    metres: Sequence[str | None] | None = None
 
 
 class Grammar:
@@ -76,7 +78,8 @@ class Grammar:
 
     Args:
         vocabulary: of the ids.
-        time_signatures: metres (`s-` indices) that bars may have; none for the form without `s-` tokens, all 4/4.
+        time_signatures: metres (`s-` indices) that bars may have; none for the form without `s-` tokens, where
+            every song has one metre (see `Limits`).
         instrument_order: order of the instruments at one position, see `remi.encode`.
         empty_bars: whether a bar may be without notes.
         steady_tempo: whether all bars keep the tempo of the first one (of a prompt's last one).
@@ -122,7 +125,7 @@ class Grammar:
         # Bytes with the rules in front: their minimum over the rules takes 16 microseconds, `all` of booleans 480.
         self._tables = torch.cat(tables).byte()
         self._changes = torch.where(changes == _KEEP, _KEEP, changes + first_rows).T.contiguous()
-        beginning = torch.tensor([0, 0, 0, _ANY_PITCH, COMMON, _ANY_TEMPO])
+        beginning = torch.tensor([0, 0, 0, _ANY_PITCH, 0, _ANY_TEMPO])
         self._beginning = (first_rows + beginning[: len(first_rows)])[:, None]
         self._closable = torch.tensor([state in {"t", "v"} for state in _STATES])
 
@@ -162,6 +165,7 @@ class Grammar:
         self._song = first + own.shape[1] * torch.arange(size, device=device)
         self._tempo_changes = _places(limits.tempo_changes, size).to(device)
         self._rows = self._beginning.repeat(1, size).to(device)
+        self._rows[_METRE] += torch.tensor(self._rules.metres(size, limits), device=device)
         self.bars = torch.zeros(size, dtype=torch.int64, device=device)
         self._used = torch.zeros_like(self.bars)
         self._feed(prompts)
@@ -328,6 +332,18 @@ class _Rules:
             allowed &= ~instrument
         for place in self.places[instrument].tolist():
             allowed[place + 1] &= ~self.of("p") | torch.isin(self.numbers, torch.tensor(tokens, dtype=torch.int64))
+
+    def metres(self, size: int, limits: Limits) -> list[int]:
+        """(batch,) the metre of each song until it has an `s-` token."""
+        metres = [index_of(metre or FOUR_FOUR) for metre in _entries(limits.metres, size, "metres")]
+        most = len(self.vocabulary.range("o"))
+        for song, metre in enumerate(metres):
+            if not 1 <= LENGTHS[metre] <= most:
+                raise InputError(
+                    f"A bar of song {song} must have 1 to {most} places for notes, as the vocabulary has, but one of "
+                    f"{spelled(metre)} has {LENGTHS[metre]:g}."
+                )
+        return metres
 
     def check(self, number: int, prompt: list[int], states: Tensor) -> None:
         """Raise InputError unless the kinds of a prompt's tokens follow each other rightly."""

@@ -24,7 +24,7 @@ from miditoolkit import MidiFile
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.garbage_collection import paused
 from fairseq_meloformer.midi.keys import fold, semitones_to_c
-from fairseq_meloformer.midi.metre import Grid, bar_grid, require_four_four, to_positions
+from fairseq_meloformer.midi.metre import Grid, bar_grid, one_metre, to_positions
 from fairseq_meloformer.midi.notes import DRUMS, note_table
 from fairseq_meloformer.tokens.codes import SHORTEST, VELOCITY_STEP, duration_code, tempo_code
 from fairseq_meloformer.tokens.remi_decoding import decode, split
@@ -59,20 +59,20 @@ def encode(
         midi: the song; every track's notes are taken, tracks of one program become one instrument.
         method: "REMIGEN2" (the published model) or "REMIGEN" (the general-use form).
         normalise_pitch: transpose to C major or A minor (see `transposition`).
-        ignore_time_signature: leave `s-` tokens out; the song must be in 4/4.
+        ignore_time_signature: leave `s-` tokens out; the song must keep to one metre, which `decode` has to be told.
         instrument_order: "id" (program, drums last) or "six_tracks" (80, 128, 32, 43, 25, 0, 48, then the others).
 
     Raises:
-        InputError: no notes, numbers out of MIDI's range, an unknown time signature, or not 4/4 where it must be.
+        InputError: no notes, numbers out of MIDI's range, an unknown time signature, or a changing one that is ignored.
     """
     if method not in {"REMIGEN", "REMIGEN2"}:
         raise InputError(f"The method must be REMIGEN or REMIGEN2, but is {method!r}.")
-    if ignore_time_signature:
-        require_four_four(midi)
     table = note_table(midi)
     if not table.shape[1]:
         raise InputError("A song must have at least one note to be encoded, but this one has none.")
     columns, grid = _columns(table, midi, _shift(table) if normalise_pitch else 0, instrument_order)
+    if ignore_time_signature:
+        one_metre(grid)
     bars = slice(columns[0, 0], columns[0, -1] + 1)
     openings = [[] if ignore_time_signature else [f"s-{metre}"] for metre in grid.metres[bars].tolist()]
     if method == "REMIGEN2":

@@ -10,7 +10,7 @@ from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
-from fairseq_meloformer.midi.metre import COMMON, LENGTHS, METRES, POSITIONS, lines_of
+from fairseq_meloformer.midi.metre import FOUR_FOUR, LENGTHS, METRES, POSITIONS, index_of, lines_of, spelled
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.tokens.codes import SHORTEST, TEMPI, VELOCITY_STEP
 
@@ -50,10 +50,14 @@ def split(tokens: Sequence[str], place: int) -> tuple[str, int]:
     return kind, int(digits)
 
 
-def decode(tokens: Sequence[str]) -> MidiFile:
-    """A song from REMIGEN or REMIGEN2 tokens, 480 ticks a quarter; 4/4 and 120 qpm until a token says otherwise.
+def decode(tokens: Sequence[str], metre: str = FOUR_FOUR) -> MidiFile:
+    """A song from REMIGEN or REMIGEN2 tokens, 480 ticks a quarter; 120 qpm until a token says otherwise.
 
     Positions and notes may come in any order; the order of `encode` is what it gives back.
+
+    Args:
+        tokens: of the song.
+        metre: of the bars, such as "3/4", until a token says otherwise.
 
     Raises:
         InputError: a token that is none, or none that can follow the one before; an onset beyond its bar; a drum's
@@ -61,7 +65,7 @@ def decode(tokens: Sequence[str]) -> MidiFile:
     """
     if not tokens or tokens[-1] != "b-1":
         raise InputError(f"A song must end with b-1, but ends with {tokens[-1] if tokens else 'nothing'!r}.")
-    song = _Song()
+    song = _Song(metre=index_of(metre))
     state = "bar"
     for place in range(len(tokens)):
         kind, number = split(tokens, place)
@@ -85,10 +89,10 @@ def _place(song: _Song, tokens: Sequence[str], place: int) -> str:
 class _Song:
     """What has been read so far; times are (bar, position) until all bars are known."""
 
+    metre: int
     metres: list[int] = field(default_factory=list)
     notes: dict[int, list[tuple[int, int, int, int, int]]] = field(default_factory=dict)
     tempi: list[tuple[int, int, int]] = field(default_factory=list)
-    metre: int = COMMON
     position: int = 0
     program: int = 0
     pitch: int = 0
@@ -104,8 +108,7 @@ class _Song:
             self.tempi.append((len(self.metres), self.position, number))
         elif kind == "o":
             if number >= LENGTHS[self.metre]:
-                numerator, denominator = METRES[self.metre]
-                raise InputError(f"a bar of {numerator}/{denominator} must have onsets below {LENGTHS[self.metre]:g}")
+                raise InputError(f"a bar of {spelled(self.metre)} must have onsets below {LENGTHS[self.metre]:g}")
             self.position = number
         elif kind == "i":
             self.program = number

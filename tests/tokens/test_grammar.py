@@ -110,6 +110,25 @@ def test_every_instrument_keeps_to_its_pitches():
         assert {note.pitch for note in piano.notes} == {10}
 
 
+def test_songs_keep_to_their_own_metres():
+    metres = ["3/4", None, "2/4", "6/8", "5/4"]
+    lengths = [36, 48, 24, 36, 60]
+    grammar = Grammar(PUBLISHED, empty_bars=False)
+    for seed in range(5):
+        grammar.start(5, limits=Limits(bars=[6] * 5, bar_tokens=[60] * 5, metres=metres))
+        songs = walk(grammar, seed)
+        for tokens, metre, length in zip(songs, metres, lengths, strict=True):
+            assert max(int(token[2:]) for token in tokens if token.startswith("o-")) < length
+            assert remi.encode(remi.decode(tokens, metre or "4/4"), **FORM) == tokens
+    grammar.start([ids("t-30")] * 5, limits=Limits(metres=metres))
+    grammar.select([4, 0, 2])
+    onsets = [[n for n in range(64) if row[PUBLISHED.ids([f"o-{n}"])[0]]] for row in grammar.allowed()]
+    assert [(min(row), max(row)) for row in onsets] == [(0, 59), (0, 35), (0, 23)]
+
+
+FORM = {"ignore_time_signature": True, "instrument_order": "six_tracks"}
+
+
 def ids(tokens, book=PUBLISHED):
     return book.ids(tokens.split())
 
@@ -230,6 +249,8 @@ def test_a_prompt_that_is_too_full_already_is_closed_at_once():
         (1, Limits(bars=[0]), "bars of song 0 must be at least 1, but is 0"),
         (1, Limits(bar_tokens=[7]), "bar_tokens of song 0 must be at least 8, but is 7"),
         (1, Limits(tempi=[49]), r"tempo code of song 0 must be in 0\.\.48, but is 49"),
+        (1, Limits(metres=["7/4"]), "A bar of song 0 must have 1 to 64 places for notes.*one of 7/4 has 84"),
+        (1, Limits(metres=["4/4", "3/4"]), "must have metres for each of the 1 songs, but have 2"),
         (2, Limits(programs=[None, {33}]), "Song 1 must have an instrument of the vocabulary"),
         (1, Limits(programs=[{0}], pitches=[{0: range(-9, 0)}]), "Song 0 must have an instrument .* that can play"),
     ],
