@@ -8,56 +8,60 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from fairseq_meloformer.museformer.layers import SelfAttention
+from fairseq_meloformer.museformer import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
-    from fairseq_meloformer.museformer.layout import Read
+    from fairseq_meloformer.museformer.attention import Read
 
 
-_MASK: dict[tuple[int, ...], Tensor] = {}
+_MASKS: dict[tuple[int, int, int], Tensor] = {}
+
+
+class AttentionByMask:
+    """In the place of `AttentionByBar`."""
+
+    def __init__(self, reads: Sequence[Read], summaries: int, device: torch.device) -> None:
+        queries, tokens = ([read.queries.stop for read in reads], [read.tokens[-1].stop for read in reads])
+        shape = (max(queries, default=0), summaries, max(tokens, default=0))
+        if shape not in _MASKS:  # made once for all repeats: what is measured is the attention
+            _MASKS[shape] = _mask(reads, summaries, shape).to(device)
+        self._mask = _MASKS[shape]
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        """Attention of (queries, heads, head_dim) to (keys, heads, head_dim) -> (queries, dim)."""
+        mask = functional.pad(self._mask, (0, len(key) - self._mask.shape[1]))
+        inputs = (x.transpose(0, 1)[None] for x in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(*inputs, attn_mask=mask, dropout_p=dropout)
+        return mixed[0].transpose(0, 1).flatten(1)
 
 
 @contextmanager
 def dense() -> Iterator[None]:
-    """Let all MuseFormers read densely, for batches of one song."""
-
-    def read(
-        self: SelfAttention,
-        query: Sequence[Tensor],
-        key: Sequence[Tensor],
-        value: Sequence[Tensor],
-        key2: Tensor,
-        value2: Tensor,
-        reads: Sequence[Read],
-    ) -> Tensor:
-        lengths = [len(queries) for queries in query]
-        shape = (len(key2), *lengths)
-        if shape not in _MASK:  # made once for all layers and repeats: what is measured is the attention
-            _MASK.clear()
-            _MASK[shape] = _mask(reads, lengths, len(key2))
-        queries = torch.cat(list(query))
-        keys, values = torch.cat([key2, *key]), torch.cat([value2, *value])
-        return self.attend(queries, keys, values, _MASK[shape])
-
-    original = SelfAttention.read
-    SelfAttention.read = read
+    """Let all MuseFormers read densely."""
+    original = layout.AttentionByBar
+    layout.AttentionByBar = AttentionByMask
+    _MASKS.clear()
     try:
         yield
     finally:
-        SelfAttention.read = original
+        layout.AttentionByBar = original
 
 
-def _mask(reads: Sequence[Read], lengths: Sequence[int], rows: int) -> Tensor:
-    """(tokens, summaries + tokens) True where a token reads."""
-    places = torch.arange(rows, rows + sum(lengths)).split(list(lengths))
-    mask = torch.zeros(sum(lengths), rows + sum(lengths), dtype=torch.bool)
-    for own, read in zip(places, reads, strict=True):
-        columns = torch.cat([*(() if read.rows is None else (read.rows,)), *(places[s] for s in read.segments)])
-        mask[own[:, None] - rows, columns] = True if read.mask is None else read.mask
+def _mask(reads: Sequence[Read], summaries: int, shape: tuple[int, int, int]) -> Tensor:
+    """(queries, summaries + tokens) True where a query reads."""
+    mask = torch.zeros(shape[0], shape[1] + shape[2], dtype=torch.bool)
+    for read in reads:
+        rows = slice(read.queries.start, read.queries.stop)
+        mask[rows, list(read.summaries)] = True
+        for places in read.tokens:
+            mask[rows, summaries + places.start : summaries + places.stop] = True
+        if read.causal:  # the last places are the queries themselves
+            own = summaries + read.queries.start
+            mask[rows, own : own + len(read.queries)] = torch.ones(2 * [len(read.queries)], dtype=torch.bool).tril()
     return mask
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,15 @@ from torch.nn import functional
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.museformer.layers import Layer, LayerOutput, activate
-from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, beat_ids, latest_beats, lay_out
+from fairseq_meloformer.museformer.layout import (
+    Layout,
+    Reading,
+    SummaryRows,
+    attention_to_bar,
+    beat_ids,
+    latest_beats,
+    lay_out,
+)
 from fairseq_meloformer.museformer.model import MuseFormer, sinusoid
 from fairseq_meloformer.museformer.paged import Pages
 from fairseq_meloformer.museformer.pattern import BarPattern
@@ -117,7 +125,7 @@ class DecodingCache:
         self._in_bar = self._embedding.bars(finished)
         ends = layout.keep.sum(1) - 1
         self._beats = latest_beats(prompts, model.config).gather(1, ends[:, None])[:, 0]
-        outputs = model.run(prompts, layout)
+        outputs = model.run(layout)
         self._groups = [
             _Group(layers, pattern, reading, self._songs([outputs[layer] for layer in layers], layout))
             for (pattern, reading), layers in self._alike().items()
@@ -172,10 +180,9 @@ class DecodingCache:
         summaries = _stacked([(output.key2, output.value2) for output in outputs])
         rows = layout.rows(self.model.reading)
         finished = len(layout.finished)
-        starts = [0, *accumulate(layout.lengths)]
         songs = []
         for song, prefix in enumerate(layout.prefixes):
-            first = 0 if prefix is None else starts[prefix]
+            first = prefix or 0
             mine = (rows.song == song).nonzero()[:, 0]
             songs.append(
                 _Song(
@@ -185,14 +192,16 @@ class DecodingCache:
                 )
             )
         for bar in layout.finished:
-            songs[bar.song].bars[bar.index] = tokens[:, :, :, starts[bar.segment] : starts[bar.segment + 1]].clone()
+            songs[bar.song].bars[bar.index] = tokens[:, :, :, bar.places.start : bar.places.stop].clone()
         return songs
 
     def _fill(self, outputs: Sequence[LayerOutput], layout: Layout) -> None:
         """Open every song's current bar, with the tokens of it that the prompt already has."""
-        starts = [0, *accumulate(layout.lengths)]
         unfinished = {
-            bar.song: slice(starts[bar.segment], starts[bar.segment + 1]) for bar in layout.bars if bar.row is None
+            bar.song: slice(bar.places.start, bar.places.stop)
+            for bars in layout.bars
+            for bar in bars
+            if bar.row is None
         }
         for group in self._groups:
             for row, bar in enumerate(self.bar):
@@ -205,16 +214,17 @@ class DecodingCache:
         model = self.model
         bars = torch.tensor([self.bar[row] for row in rows], device=self._beats.device)
         songs = torch.tensor([self.songs[row] for row in rows], device=self._beats.device)
-        places = [(place,) for place in range(len(rows))]
         own = [[group.own(row) for row in rows] for group in self._groups]
+        ends = accumulate((bar.shape[3] for bar in own[0]), initial=0)
+        attention = attention_to_bar([range(*border) for border in pairwise(ends)], bars.device)
         of_layers: list[Tensor] = []
         summaries = model.embed_summaries(bars + 1)
         with model.presenting(SummaryRows(song=songs, bar=bars)):
             for index, layer in enumerate(model.typed_layers):
                 group, place = self._place[index]
                 kept = own[self._groups.index(group)]
-                keys, values = ([bar[place, i].transpose(0, 1) for bar in kept] for i in range(2))
-                summarised = layer.self_attn.summarise(layer.norm(summaries), keys, values, places)
+                key, value = (torch.cat([bar[place, i] for bar in kept], dim=1).transpose(0, 1) for i in range(2))
+                summarised = layer.summarise(summaries, key, value, attention)
                 of_layers.append(torch.stack(layer.self_attn.project_summaries(summarised), dim=1))
                 summaries = layer.finish(summaries, summarised)
         for row in rows:

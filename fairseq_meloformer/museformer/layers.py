@@ -5,7 +5,7 @@ published checkpoint.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fairseq_meloformer.museformer.config import MuseFormerConfig
-from fairseq_meloformer.museformer.layout import Read
 from fairseq_meloformer.museformer.precision import Int8Linear
+
+Attention = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""Query (..., queries, heads, head_dim), key and value (..., keys, heads, head_dim) of [summaries; tokens], dropout ->
+(..., queries, dim). What each query reads it knows by its making; see `Layout`."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,11 @@ class LayerOutput:
     """What a layer leaves behind.
 
     Attributes:
-        tokens: (tokens, dim) the regular stream.
-        summaries: (finished bars, dim) the summary stream; what comes out of the last layer is never used.
-        summarised: (finished bars, dim) the summary tokens themselves, s2 of spec section 5.3.
-        key, value: (tokens, heads, head_dim) of the regular stream.
-        key2, value2: (rows, heads, head_dim) of the summaries that were read, injected ones included.
+        tokens: (..., tokens, dim) the regular stream.
+        summaries: (..., finished bars, dim) the summary stream; what comes out of the last layer is never used.
+        summarised: (..., finished bars, dim) the summary tokens themselves, s2 of spec section 5.3.
+        key, value: (..., tokens, heads, head_dim) of the regular stream.
+        key2, value2: (..., rows, heads, head_dim) of the summaries that were read, injected ones included.
     """
 
     tokens: Tensor
@@ -70,78 +73,25 @@ class SelfAttention(nn.Module):
         return x.reshape(*x.shape[:-1], self.heads, x.shape[-1] // self.heads)
 
     def project(self, x: Tensor, stream: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (..., heads, head_dim) of a stream, "reg" or "sum"."""
-        query, key, value = (
-            self.split(getattr(self, f"{stream}_{name}_proj")(x) + getattr(self, f"{stream}_{name}_bias"))
-            for name in ("query", "key", "value")
-        )
-        return query, key, value
+        """Queries, keys and values (..., heads, head_dim) of a stream, "reg" or "sum", by one product."""
+        query, key, value = functional.linear(x, *self._projection(stream)).chunk(3, dim=-1)
+        return self.split(query), self.split(key), self.split(value)
+
+    def _projection(self, stream: str) -> tuple[Tensor, Tensor]:
+        names = ("query", "key", "value")
+        weight = torch.cat([self.get_parameter(f"{stream}_{name}_proj.weight") for name in names])
+        return weight, torch.cat([self.get_parameter(f"{stream}_{name}_bias") for name in names])
 
     def fused(self) -> nn.Linear:
-        """Queries, keys and values of the regular stream by one product: (..., dim) -> (..., 3 * dim). For decoding."""
-        names = ("query", "key", "value")
-        weight = torch.cat([self.get_parameter(f"reg_{name}_proj.weight") for name in names])
+        """The projection of the regular stream as a layer of its own: (..., dim) -> (..., 3 * dim). For decoding."""
+        weight, bias = map(nn.Parameter, self._projection("reg"))
         linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-        linear.weight = nn.Parameter(weight)
-        linear.bias = nn.Parameter(torch.cat([self.get_parameter(f"reg_{name}_bias") for name in names]))
+        linear.weight, linear.bias = weight, bias
         return Int8Linear(linear) if isinstance(self.reg_out_proj, Int8Linear) else linear
 
     def project_summaries(self, summarised: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (rows, heads, head_dim) under which tokens read summaries. Injection hooks in here."""
         return self.split(self.sum_key2_proj(summarised)), self.split(self.sum_value2_proj(summarised))
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention of (queries, heads, head_dim) to (keys, heads, head_dim) -> (queries, dim)."""
-        mixed = functional.scaled_dot_product_attention(
-            query.transpose(0, 1)[None],
-            key.transpose(0, 1)[None],
-            value.transpose(0, 1)[None],
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return mixed[0].transpose(0, 1).flatten(1)
-
-    def summarise(
-        self, summaries: Tensor, key: Sequence[Tensor], value: Sequence[Tensor], bars: Sequence[tuple[int, ...]]
-    ) -> Tensor:
-        """Each finished bar's summary reads itself and the tokens of its bar: s2 (finished bars, dim)."""
-        if not bars:
-            return summaries
-        query, own_key, own_value = self.project(summaries, "sum")
-        return torch.cat(
-            [
-                self.attend(
-                    query[row : row + 1],
-                    torch.cat([own_key[row : row + 1], *(key[segment] for segment in segments)]),
-                    torch.cat([own_value[row : row + 1], *(value[segment] for segment in segments)]),
-                    None,
-                )
-                for row, segments in enumerate(bars)
-            ]
-        )
-
-    def read(
-        self,
-        query: Sequence[Tensor],
-        key: Sequence[Tensor],
-        value: Sequence[Tensor],
-        key2: Tensor,
-        value2: Tensor,
-        reads: Sequence[Read],
-    ) -> Tensor:
-        """Every token reads what its bar may read -> (tokens, dim).
-
-        Keys are gathered bar by bar, so cost and memory grow linearly with the length of the song.
-        """
-        mixed = []
-        for queries, read in zip(query, reads, strict=True):
-            keys = [key[segment] for segment in read.segments]
-            values = [value[segment] for segment in read.segments]
-            if read.rows is not None:
-                keys.insert(0, key2.index_select(0, read.rows))
-                values.insert(0, value2.index_select(0, read.rows))
-            mixed.append(self.attend(queries, torch.cat(keys), torch.cat(values), read.mask))
-        return torch.cat(mixed)
 
 
 class Layer(nn.Module):
@@ -167,31 +117,27 @@ class Layer(nn.Module):
         hidden = activate(self.reg_fc1(self.reg_final_layer_norm(x)))
         return x + self._drop(self.reg_fc2(hidden))
 
+    def summarise(self, summaries: Tensor, key: Tensor, value: Tensor, attention: Attention) -> Tensor:
+        """The summary tokens (..., finished bars, dim), s2 of spec section 5.3; `key` and `value` are the tokens'."""
+        query, own_key, own_value = self.self_attn.project(self.norm(summaries), "sum")
+        return attention(query, _joined(own_key, key), _joined(own_value, value), self._attention_dropout)
+
     def forward(
-        self,
-        tokens: Tensor,
-        summaries: Tensor,
-        lengths: Sequence[int],
-        bars: Sequence[tuple[int, ...]],
-        reads: Sequence[Read],
-        extra: int,
+        self, tokens: Tensor, summaries: Tensor, of_summaries: Attention, of_tokens: Attention, extra: int
     ) -> LayerOutput:
         """Run both streams.
 
         Args:
-            tokens: (tokens, dim) packed.
-            summaries: (finished bars, dim).
-            lengths: tokens of each segment.
-            bars: per finished bar the segments its summary reads.
-            reads: per segment what its tokens read.
+            tokens: (..., tokens, dim).
+            summaries: (..., finished bars, dim).
+            of_summaries: attention of summaries, to themselves and to their bars.
+            of_tokens: attention of tokens.
             extra: rows of summaries that have no bar of their own; they enter as zeros, for a hook to fill.
         """
         query, key, value = self.self_attn.project(self.norm(tokens), "reg")
-        keys, values = _segments(key, lengths), _segments(value, lengths)
-        summarised = self.self_attn.summarise(self.norm(summaries), keys, values, bars)
-        shown = torch.cat([summarised, summarised.new_zeros(extra, summarised.shape[1])]) if extra else summarised
-        key2, value2 = self.self_attn.project_summaries(shown)
-        mixed = self.self_attn.read(_segments(query, lengths), keys, values, key2, value2, reads)
+        summarised = self.summarise(summaries, key, value, of_summaries)
+        key2, value2 = self.self_attn.project_summaries(functional.pad(summarised, (0, 0, 0, extra)))
+        mixed = of_tokens(query, _joined(key2, key), _joined(value2, value), self._attention_dropout)
         return LayerOutput(
             tokens=self.finish(tokens, mixed),
             summaries=self.finish(summaries, summarised),
@@ -202,6 +148,10 @@ class Layer(nn.Module):
             value2=value2,
         )
 
+    @property
+    def _attention_dropout(self) -> float:
+        return self.self_attn.dropout if self.training else 0.0
+
     def _drop(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.dropout) if self.training else x
 
@@ -211,6 +161,5 @@ def activate(hidden: Tensor) -> Tensor:
     return functional.gelu(hidden.float()).type_as(hidden)
 
 
-def _segments(packed: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:
-    """Cut (tokens, ...) into segments. In one split, since the gradient of each slice would be as long as the song."""
-    return torch.split(packed, list(lengths))
+def _joined(summaries: Tensor, tokens: Tensor) -> Tensor:
+    return torch.cat([summaries, tokens], dim=-3)

@@ -1,17 +1,19 @@
 """Where the bars of a batch lie, and what each of them may read.
 
-Songs are *packed*: the real tokens of all songs one after the other, without padding. A song is a run of segments: its
-begin-of-song token (unless that is a bar of its own) and then its bars; a bar ends right after its `b-1`.
+Songs are *packed*: the real tokens of all songs one after the other, without padding. A song is its begin-of-song token
+(unless that is a bar of its own) and then its bars; a bar ends right after its `b-1`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.attention import AttentionByBar, Read
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.pattern import BarPattern
 from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
@@ -19,11 +21,11 @@ from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of one song. `segment` counts in the packed batch, `row` among all summaries of the batch."""
+    """One bar of one song: its `places` in the packed batch, and the `row` of its summary among all of the batch."""
 
     song: int
     index: int
-    segment: int
+    places: range
     row: int | None  # None while the bar is unfinished: it has no summary yet
 
 
@@ -58,15 +60,6 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Read:
-    """What the queries of one segment read: token segments, summary rows, and a mask (queries, keys), True = read."""
-
-    segments: tuple[int, ...]
-    rows: Tensor | None
-    mask: Tensor | None
-
-
-@dataclass(frozen=True)
 class SummaryRows:
     """Which song and bar each summary row belongs to that goes through `sum_key2_proj` and `sum_value2_proj`.
 
@@ -84,94 +77,90 @@ class Layout:
     """The packed form of a batch.
 
     Attributes:
+        tokens: (tokens,) ids.
         keep: (batch, length) True where a real token is.
         bar_ids: (tokens,) number of the bar + 1; 0 for a begin-of-song token outside the bars.
         beat_ids: (tokens,) position of the latest onset in its bar + 1; 0 for tokens that have none.
         summary_bar_ids: (finished bars,) number of the bar of each summary + 1.
-        lengths: tokens of each segment.
-        bars: all bars of all songs, in packed order.
-        prefixes: per song the segment of its begin-of-song token, or None where that is a bar.
+        bars: of each song, in packed order.
+        prefixes: per song the place of its begin-of-song token, or None where that is a bar.
         chunking: see `MuseFormerConfig`.
     """
 
+    tokens: Tensor
     keep: Tensor
     bar_ids: Tensor
     beat_ids: Tensor
     summary_bar_ids: Tensor
-    lengths: tuple[int, ...]
-    bars: tuple[Bar, ...]
+    bars: tuple[tuple[Bar, ...], ...]
     prefixes: tuple[int | None, ...]
     chunking: Chunking
 
     @property
     def finished(self) -> list[Bar]:
         """Bars that have a summary, in row order."""
-        return [bar for bar in self.bars if bar.row is not None]
-
-    def summarised(self) -> list[tuple[int, ...]]:
-        """Per finished bar the token segments that its summary reads."""
-        train = self.chunking == "train"
-        return [
-            (prefix, bar.segment) if train and bar.index == 0 and prefix is not None else (bar.segment,)
-            for bar in self.finished
-            for prefix in (self.prefixes[bar.song],)
-        ]
+        return [bar for bars in self.bars for bar in bars if bar.row is not None]
 
     def rows(self, reading: Reading | None) -> SummaryRows:
         """Song and bar of each summary row: the finished bars, then what the reading adds."""
         pairs = [(bar.song, bar.index) for bar in self.finished]
         if reading is not None:
-            pairs += [(s, bar) for s, extra in enumerate(reading.extra[: len(self.prefixes)]) for bar in extra]
+            pairs += [(s, bar) for s, extra in enumerate(reading.extra[: len(self.bars)]) for bar in extra]
         table = torch.tensor(pairs, dtype=torch.long, device=self.keep.device).reshape(-1, 2)
         return SummaryRows(song=table[:, 0], bar=table[:, 1])
 
-    def reads(self, pattern: BarPattern, reading: Reading | None) -> list[Read]:
-        """What each segment reads, in packed order (spec section 4)."""
+    def padded(self, packed: Tensor) -> Tensor:
+        """(tokens, dim) -> (batch, length, dim), zeros at padding."""
+        padded = packed.new_zeros(*self.keep.shape, packed.shape[-1])
+        padded[self.keep] = packed
+        return padded
+
+    def by_song(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """(finished bars, ...) -> (batch, bars, ...), zeros where a song has no such bar; mask (batch, bars)."""
+        lengths = [sum(bar.row is not None for bar in bars) for bars in self.bars]
+        summaries = pad_sequence(list(torch.split(packed, lengths)), batch_first=True)
+        there = torch.arange(summaries.shape[1]) < torch.tensor(lengths)[:, None]
+        return summaries, there.to(packed.device)
+
+    def summary_attention(self) -> AttentionByBar:
+        """A finished bar's summary reads itself and its bar; keys are [summaries of finished bars; tokens]."""
+        places = []
+        for bar in self.finished:
+            prefix = self.prefixes[bar.song] if self.chunking == "train" and bar.index == 0 else None
+            places.append(bar.places if prefix is None else range(prefix, bar.places.stop))
+        return attention_to_bar(places, self.keep.device)
+
+    def token_attention(self, pattern: BarPattern, reading: Reading | None, rows: int) -> AttentionByBar:
+        """What tokens read (spec section 4); keys are [summaries, in `rows` rows; tokens]."""
         if reading is not None:
             pattern = reading.pattern(pattern)
-        by_song: dict[int, list[Bar]] = {song: [] for song in range(len(self.prefixes))}
-        for bar in self.bars:
-            by_song[bar.song].append(bar)
-        offsets = _extra_offsets(len(self.finished), reading)
-        reads: list[Read] = []
-        for song, bars in by_song.items():
+        extra = () if reading is None else reading.extra
+        firsts = list(accumulate(map(len, extra), initial=len(self.finished)))
+        reads = []
+        for song, bars in enumerate(self.bars):
             prefix = self.prefixes[song]
+
+            def ahead(bar: int, song: int = song) -> list[int]:
+                return [] if reading is None else [firsts[song] + i for i in reading.visible(pattern, song, bar)]
+
+            first = [] if prefix is None else [range(prefix, prefix + 1)]
             if prefix is not None:
-                ahead = [] if reading is None else [offsets[song] + i for i in reading.visible(pattern, song, 0)]
-                reads.append(self._prefix_read(prefix, bars, ahead))
-            reads += [self._bar_read(bar, bars, pattern, reading, offsets) for bar in bars]
-        return reads
-
-    def _prefix_read(self, prefix: int, bars: Sequence[Bar], ahead: Sequence[int]) -> Read:
-        """The begin-of-song token reads itself; upstream's TRAIN chunking lets it read all of bar 0 (a future leak).
-
-        Of a plan it reads what bar 0 reads ahead: it foretells the first tempo, which the whole piece may keep.
-        """
-        segments = (prefix, bars[0].segment) if self.chunking == "train" and bars else (prefix,)
-        return Read(segments, torch.tensor(ahead, device=self.keep.device) if ahead else None, None)
-
-    def _bar_read(
-        self, bar: Bar, bars: Sequence[Bar], pattern: BarPattern, reading: Reading | None, offsets: Sequence[int]
-    ) -> Read:
-        prefix = self.prefixes[bar.song]
-        near = [bars[other].segment for other in pattern.near_bars(bar.index)]
-        segments = (*(() if prefix is None else (prefix,)), *near, bar.segment)
-        rows = [row for other in pattern.far_bars(bar.index) if (row := bars[other].row) is not None]
-        if reading is not None:
-            rows += [offsets[bar.song] + i for i in reading.visible(pattern, bar.song, bar.index)]
-        queries = self.lengths[bar.segment]
-        keys = len(rows) + sum(self.lengths[segment] for segment in segments)
-        # The own bar comes last, so the causal triangle is aligned with the lower right corner.
-        mask = torch.ones(queries, keys, dtype=torch.bool, device=self.keep.device).tril(keys - queries)
-        return Read(segments, torch.tensor(rows, device=self.keep.device) if rows else None, mask)
+                # It foretells the first tempo, which the whole piece may keep, so that it reads a plan as bar 0 does.
+                # Upstream's TRAIN chunking lets it read all of bar 0, a future leak.
+                own = bars[0].places if self.chunking == "train" and bars else range(0)
+                reads.append(Read(first[0], ahead(0), [*first, own], causal=False))
+            for bar in bars:
+                summaries = [row for other in pattern.far_bars(bar.index) if (row := bars[other].row) is not None]
+                near = [bars[other].places for other in pattern.near_bars(bar.index)]
+                tokens = [*first, *near, bar.places]
+                reads.append(Read(bar.places, [*summaries, *ahead(bar.index)], tokens, causal=True))
+        return AttentionByBar(reads, rows, self.keep.device)
 
 
-def _extra_offsets(finished: int, reading: Reading | None) -> list[int]:
-    """First row of each song's extra summaries."""
-    offsets = [finished]
-    for extra in reading.extra if reading is not None else ():
-        offsets.append(offsets[-1] + len(extra))
-    return offsets
+def attention_to_bar(bars: Sequence[range], device: torch.device) -> AttentionByBar:
+    """For the summaries of bars with their tokens at these places: each reads itself and its bar."""
+    reads = [Read(range(row, row + 1), [row], [places], causal=False) for row, places in enumerate(bars)]
+    return AttentionByBar(reads, len(bars), device)
 
 
 def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig, first_bars: Tensor | None = None) -> Layout:
@@ -198,14 +187,15 @@ def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig, first_
     bar_ids = index + 1 + first[:, None]
     if chunking == "infer":
         bar_ids = bar_ids.masked_fill(is_bos, 0)
-    lengths, bars, prefixes = _segments(tokens, chunking)
-    finished = torch.tensor([(bar.song, bar.index) for bar in bars if bar.row is not None]).to(tokens).reshape(-1, 2)
+    bars, prefixes = _bars(tokens, chunking)
+    finished = torch.tensor([(bar.song, bar.index) for of_song in bars for bar in of_song if bar.row is not None])
+    finished = finished.to(tokens).reshape(-1, 2)
     return Layout(
+        tokens=tokens[keep],
         keep=keep,
         bar_ids=bar_ids[keep],
         beat_ids=beat_ids(tokens, latest_beats(tokens, config), config)[keep],
         summary_bar_ids=finished[:, 1] + 1 + first[finished[:, 0]],
-        lengths=lengths,
         bars=bars,
         prefixes=prefixes,
         chunking=chunking,
@@ -246,27 +236,26 @@ def _check(tokens: Tensor, config: MuseFormerConfig) -> None:
         raise InputError(f"padding (id {PAD}) must stand at the end of a song only; pad on the right")
 
 
-def _segments(tokens: Tensor, chunking: Chunking) -> tuple[tuple[int, ...], tuple[Bar, ...], tuple[int | None, ...]]:
-    lengths: list[int] = []
-    bars: list[Bar] = []
+def _bars(tokens: Tensor, chunking: Chunking) -> tuple[tuple[tuple[Bar, ...], ...], tuple[int | None, ...]]:
+    """Bars and begin-of-song token of each song."""
+    bars: list[tuple[Bar, ...]] = []
     prefixes: list[int | None] = []
-    row = 0
+    row = start = 0
     for song, ids in enumerate(tokens.tolist()):
         size = ids.index(PAD) if ids[-1] == PAD else len(ids)
         borders = [1, *(place + 1 for place in range(size) if ids[place] == BAR_END)]
+        if chunking == "bosbar":
+            borders.insert(0, 0)
         finished = len(borders) - 1
         if borders[-1] < size:
             borders.append(size)
-        if chunking == "bosbar":
-            borders = [0, *borders]
-            finished += 1
-            prefixes.append(None)
-        else:
-            prefixes.append(len(lengths))
-            lengths.append(1)
-        for index, (first, end) in enumerate(pairwise(borders)):
-            done = index < finished
-            bars.append(Bar(song, index, len(lengths), row if done else None))
-            lengths.append(end - first)
-            row += done
-    return tuple(lengths), tuple(bars), tuple(prefixes)
+        bars.append(
+            tuple(
+                Bar(song, index, range(start + first, start + end), row + index if index < finished else None)
+                for index, (first, end) in enumerate(pairwise(borders))
+            )
+        )
+        prefixes.append(None if chunking == "bosbar" else start)
+        row += finished
+        start += size
+    return tuple(bars), tuple(prefixes)

@@ -1,7 +1,9 @@
 """MuseFormer (Yu et al., NeurIPS 2022) in plain torch: a decoder whose tokens read distant bars through summaries."""
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -85,11 +87,7 @@ class MuseFormer(nn.Module):
             InputError: tokens that are no such batch.
         """
         layout = lay_out(tokens, chunking, self.config, self.first_bars)
-        output = self.run(tokens, layout)[-1].tokens
-        packed = self.logits(output)
-        logits = packed.new_zeros(*tokens.shape, packed.shape[-1])
-        logits[layout.keep] = packed
-        return logits
+        return layout.padded(self.logits(self.run(layout)[-1].tokens))
 
     def summaries(self, tokens: Tensor, chunking: Chunking = "infer") -> tuple[Tensor, Tensor]:
         """The summary tokens of every finished bar.
@@ -102,34 +100,34 @@ class MuseFormer(nn.Module):
             summaries (batch, bars, layers, dim), zeros where a song has no such bar; mask (batch, bars), False there.
         """
         layout = lay_out(tokens, chunking, self.config, self.first_bars)
-        packed = torch.stack([output.summarised for output in self.run(tokens, layout)], dim=1)
-        rows = layout.rows(None)
-        bars = int(rows.bar.max()) + 1 if len(rows.bar) else 0
-        summaries = packed.new_zeros(tokens.shape[0], bars, *packed.shape[1:])
-        mask = torch.zeros(tokens.shape[0], bars, dtype=torch.bool, device=tokens.device)
-        summaries[rows.song, rows.bar] = packed
-        mask[rows.song, rows.bar] = True
-        return summaries, mask
+        *below, last = self.typed_layers
+        outputs = self._through(below, *self._embedded(layout), layout)
+        tokens, summaries = (outputs[-1].tokens, outputs[-1].summaries) if outputs else self._embedded(layout)
+        _, key, value = last.self_attn.project(last.norm(tokens), "reg")  # all that is read of the last layer's tokens
+        summarised = last.summarise(summaries, key, value, layout.summary_attention())
+        return layout.by_song(torch.stack([*(output.summarised for output in outputs), summarised], dim=-2))
 
-    def run(self, tokens: Tensor, layout: Layout) -> list[LayerOutput]:
-        """All layers over a packed batch; what each leaves behind."""
+    def run(self, layout: Layout) -> list[LayerOutput]:
+        """All layers over a batch; what each leaves behind."""
+        return self._through(self.typed_layers, *self._embedded(layout), layout)
+
+    def _embedded(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Tokens and summaries as they enter the first layer."""
+        tokens = self.embed(layout.tokens, layout.bar_ids, layout.beat_ids)
+        return tokens, self.embed_summaries(layout.summary_bar_ids)
+
+    def _through(self, layers: Sequence[Layer], tokens: Tensor, summaries: Tensor, layout: Layout) -> list[LayerOutput]:
+        """What the first layers leave behind."""
         rows = layout.rows(self.reading)
-        finished = len(layout.finished)
-        hidden = self.embed(tokens[layout.keep], layout.bar_ids, layout.beat_ids)
-        summaries = self.embed_summaries(layout.summary_bar_ids)
-        bars = layout.summarised()
+        extra = len(rows.bar) - len(layout.summary_bar_ids)
+        of_summaries = layout.summary_attention()
+        of_tokens = cache(partial(layout.token_attention, rows=len(rows.bar)))
         outputs: list[LayerOutput] = []
-        reads = {
-            (pattern, reading is not None): layout.reads(pattern, reading)
-            for pattern, reading in {(self.config.pattern(i), self.reading_of(i)) for i in range(len(self.layers))}
-        }
         with self.presenting(rows):
-            for index, layer in enumerate(self.typed_layers):
-                reading = self.reading_of(index)
-                key = (self.config.pattern(index), reading is not None)
-                extra = len(rows.bar) - finished
-                outputs.append(layer(hidden, summaries, layout.lengths, bars, reads[key], extra))
-                hidden, summaries = outputs[-1].tokens, outputs[-1].summaries
+            for index, layer in enumerate(layers):
+                attention = of_tokens(self.config.pattern(index), self.reading_of(index))
+                outputs.append(layer(tokens, summaries, of_summaries, attention, extra))
+                tokens, summaries = outputs[-1].tokens, outputs[-1].summaries
         return outputs
 
     @property

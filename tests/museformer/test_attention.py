@@ -1,0 +1,116 @@
+"""Attention by bar against a plain formulation: numbers, gradients, dropout, and bfloat16."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from injection.models import museformer
+from torch.nn import functional
+
+from benchmarks.by_segment import by_segment
+from fairseq_meloformer.injection import inject
+from fairseq_meloformer.museformer import layers
+from fairseq_meloformer.museformer.attention import AttentionByBar, Read
+from fairseq_meloformer.museformer.pattern import BarPattern
+
+CPU = torch.device("cpu")
+
+
+def batch(bars=(14, 0, 9, 1), seed=0):
+    """Songs of so many finished bars; every second one ends within a bar, and the second is its beginning alone."""
+    generator = torch.Generator().manual_seed(seed)
+    songs = []
+    for number, count in enumerate(bars):
+        song = [2]
+        for length in torch.randint(0, 9, (count,), generator=generator).tolist():
+            song += [500, *torch.randint(6, 460, (length,), generator=generator).tolist(), 5]
+        songs.append(torch.tensor(song + [501, 7, 80] * (number % 2 == 0)))
+    return torch.nn.utils.rnn.pad_sequence(songs, batch_first=True, padding_value=1)
+
+
+def outcome(model, tokens, chunking, injecting=nullcontext):
+    """Logits, summaries and all gradients."""
+    with torch.no_grad():
+        own, mask = model.summaries(tokens, chunking)
+    torch.manual_seed(1)
+    plan = (own + torch.randn_like(own)).requires_grad_()
+    kept = mask & (torch.rand(mask.shape) > 0.2)
+    model.zero_grad()
+    with injecting(model, plan, mask=kept):
+        logits = model(tokens, chunking)
+        summaries, _ = model.summaries(tokens, chunking)
+    (logits.square().sum() + summaries.square().sum()).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {"logits": logits.detach(), "summaries": summaries.detach(), "plan": plan.grad, **gradients}
+
+
+def injecting(**options):
+    return lambda model, plan, mask: inject(model, plan, mask=mask, **options)
+
+
+CASES = {
+    "none": lambda *_, **__: nullcontext(),
+    "past": injecting(scope="past", strength=0.7),
+    "history": injecting(scope="history"),
+    "plan": injecting(scope="plan", ahead=2),
+    "plan, nothing near": injecting(scope="plan", near=()),
+    "history, bar -1 near": injecting(scope="history", near=(1,)),
+    "plan in one layer": injecting(scope="plan", layers=[1]),
+}
+
+
+@pytest.mark.parametrize("chunking", ["infer", "train", "bosbar"])
+@pytest.mark.parametrize("case", CASES)
+def test_numbers_and_gradients_are_those_of_the_reference(case, chunking, monkeypatch):
+    monkeypatch.setattr(layers, "activate", functional.gelu)  # ours rounds to float32
+    model = museformer(patterns=(BarPattern(), BarPattern(near=((-1, 0), -5), far=((None, -5), (-5, -2))))).double()
+    with by_segment():
+        expected = outcome(model, batch(), chunking, CASES[case])
+    found = outcome(model, batch(), chunking, CASES[case])
+    assert (found["plan"] is None) == (case == "none")
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-10, rtol=1e-10, msg=lambda text, name=name: name + text)
+
+
+def small(dropout):
+    """A function of query, key and value in float64: five queries, two summaries and five tokens."""
+    reads = [Read(range(2), [1], [range(2)], causal=True), Read(range(2, 5), [], [range(1), range(2, 5)], causal=True)]
+    attention = AttentionByBar(reads, 2, CPU)
+
+    def attend(query, key, value):
+        torch.manual_seed(0)
+        return attention(query, key, value, dropout)
+
+    return attend, [torch.randn(rows, 2, 3, dtype=torch.float64, requires_grad=True) for rows in (5, 7, 7)]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_the_gradient_that_is_written_out_is_that_of_the_function(dropout):
+    attend, inputs = small(dropout)
+    assert torch.autograd.gradcheck(attend, inputs)
+
+
+def test_dropout_falls_on_attention_in_training_alone():
+    model, tokens = museformer(attention_dropout=0.5), batch()
+    expected = model(tokens)
+    torch.manual_seed(0)
+    drawn = torch.stack([model.train()(tokens) for _ in range(2)])
+    assert not torch.equal(*drawn)
+    assert torch.equal(model.eval()(tokens), expected)
+    attend, (query, key, value) = small(0.4)
+    plain = small(0.0)[0](query, key, torch.ones_like(value))
+    assert plain.allclose(torch.ones_like(plain))
+    shares = attend(query, key, torch.ones_like(value))
+    assert not shares.allclose(plain)
+    assert float(shares.mean().detach()) == pytest.approx(1, abs=0.35)
+
+
+@pytest.mark.parametrize("scope", ["past", "plan"])
+def test_bfloat16_by_autocast_is_near_float32(scope):
+    model, tokens = museformer(), batch()
+    expected = outcome(model, tokens, "infer", injecting(scope=scope))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = outcome(model, tokens, "infer", injecting(scope=scope))
+    for name, value in expected.items():
+        assert (found[name].float() - value).norm() < 0.1 * value.norm() + 1e-6, name
+    assert found["reg_proj_embeddings.weight"].dtype == torch.float32
