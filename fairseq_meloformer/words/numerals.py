@@ -1,18 +1,26 @@
-"""Numbers as people write them: 16, １６, thirty-two, 三十二."""
+"""Numbers as people write them: 16, １６, thirty-two, a hundred and twenty, 三十二, 102.25."""
 
 from typing import Final
 
 _UNITS: Final = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _ALONE: Final = f"{_UNITS} seventeen eighteen nineteen".split()
 _WORDS: Final = {word: value for value, word in enumerate(_ALONE, start=1)}
-_TENS: Final = {word: 10 * value for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty"], start=2)}
+_TENS_WORDS: Final = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_TENS: Final = {word: 10 * value for value, word in enumerate(_TENS_WORDS, start=2)}
 _CHINESE_DIGITS: Final = {digit: value for value, digit in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 
-ENGLISH: Final = rf"(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_ALONE[:9])}))?|{'|'.join(sorted(_WORDS, key=len)[::-1])}"
-"""Pattern of the numbers from one to sixty-nine in lower-case words."""
+_BELOW_HUNDRED: Final = (
+    rf"(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_ALONE[:9])}))?|{'|'.join(sorted(_WORDS, key=len)[::-1])}"
+)
+
+ENGLISH: Final = rf"(?:(?:a|one|two)[ -]hundred(?:[ -](?:and[ -])?(?:{_BELOW_HUNDRED}))?|{_BELOW_HUNDRED})"
+"""Pattern of the numbers from one to 299 in lower-case words."""
 
 CHINESE: Final = "[零〇一二两三四五六七八九十百]+"
 """Pattern of a number in Chinese characters."""
+
+DECIMAL: Final = r"\d{1,4}(?:\.\d{1,3})?"
+"""Pattern of a number in digits, with or without a fraction."""
 
 
 def number(written: str) -> int:
@@ -20,13 +28,31 @@ def number(written: str) -> int:
     if written.isdecimal():
         return _integer(written)
     if written[0].isascii():
-        return sum(_TENS.get(word) or _WORDS[word] for word in written.replace("-", " ").split(" "))
+        return _english(written.replace("-", " ").split(" "))
     hundreds, hundred, rest = written.rpartition("百")
     tens, ten, units = rest.rpartition("十")
     total = 100 * (_digits(hundreds) if hundreds else 1) if hundred else 0
     if ten:
         total += 10 * (_digits(tens) if tens.strip("零〇") else 1)
+    elif hundred and len(units) == 1:  # 一百二 is 120, 一百零二 is 102
+        total += 9 * _digits(units)
     return total + (_digits(units) if units else 0)
+
+
+def value(written: str) -> float:
+    """Value of `DECIMAL` or of what `number` reads."""
+    return float(written) if written[0].isdigit() else float(number(written))
+
+
+def _english(words: list[str]) -> int:
+    if "hundred" in words:
+        hundreds, rest = words[: words.index("hundred")], words[words.index("hundred") + 1 :]
+        return 100 * _WORDS.get(hundreds[0], 1) + sum(map(_below_hundred, rest))
+    return sum(map(_below_hundred, words))
+
+
+def _below_hundred(word: str) -> int:
+    return 0 if word == "and" else _TENS.get(word) or _WORDS[word]
 
 
 def _digits(written: str) -> int:

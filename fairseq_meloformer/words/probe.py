@@ -24,6 +24,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.words.lexicon import default_lexicon
+from fairseq_meloformer.words.plain import simplified
 from fairseq_meloformer.words.stated import default_reader
 
 DEFAULT: Final = Path(__file__).parents[1] / "pretrained" / "probe"
@@ -101,6 +102,7 @@ class Probe(nn.Module):
         probe speaks, for the share of the words that say nothing outright: all of a scene, next to nothing of a list of
         requests.
         """
+        texts = [simplified(text) for text in texts]
         values: Tensor = self(self.encoder.encode(texts))
         for index, text in enumerate(texts):
             stated, scenes = default_reader().read(text), _named(text)

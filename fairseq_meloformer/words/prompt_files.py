@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.words.prompts import Prompt, Request, checked_text, same_file, shown, writable
-from fairseq_meloformer.words.timeline import Section, bar_range, checked, read_timeline, written
+from fairseq_meloformer.words.prompts import Prompt, Request, same_file, sections_of, shown, writable
+from fairseq_meloformer.words.timeline import Section, bar_range, checked, written
 
 _OPTIONS: Final = ("bars", "seed", "transposition")
 _LONGEST_ID: Final = 200  # bytes, of the 255 that file systems allow
@@ -83,7 +83,7 @@ def _prompt(line: bytes, number: int) -> Prompt | None:
         raise InputError("must be a text or a JSON object, received a JSON list")
     if text.startswith("{"):
         return _from_json(text, number)
-    prompt = Prompt(f"{number:04d}", text, sections=read_timeline(checked_text(text)))
+    prompt = Prompt(f"{number:04d}", text, sections=sections_of(text))
     prompt.request(0, Request(""))
     return prompt
 
@@ -110,7 +110,7 @@ def _from_json(line: str, number: int) -> Prompt:
             options[option] = value
     if not writable(json.dumps(row, ensure_ascii=False)):
         raise InputError("must be text, received half a character (a lone surrogate)")
-    sections = sections or read_timeline(checked_text(text))
+    sections = sections or sections_of(text)
     prompt = Prompt(name, text.strip(), options, row, sections)
     prompt.request(0, Request(""))
     return prompt

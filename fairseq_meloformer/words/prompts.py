@@ -1,19 +1,20 @@
 """Prompts, and the pieces that are wanted for them."""
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.words.form import read_form
 from fairseq_meloformer.words.timeline import Section, read_timeline
 
 LONGEST_TEXT: Final = 10_000  # characters
 MOST_BARS: Final = 4096
 _WIDEST: Final = 60  # semitones: no piece has notes left that far away
 _LONGEST_NAME = 40  # characters of a text that make a file name
+_NAMING = {"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Mn", "Mc", "So", "Sk"}  # among them emoji and their tones
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,29 @@ def from_texts(texts: Sequence[str]) -> list[Prompt]:
     """Prompts of the command line; each is named after its text.
 
     Raises:
-        InputError: two of one name, or a timeline with gaps or overlaps.
+        InputError: a text that comes twice, or a timeline with gaps or overlaps.
     """
-    prompts = [Prompt(_name(text), text, sections=read_timeline(checked_text(text))) for text in texts]
-    seen: dict[str, str] = {}
-    for prompt in prompts:
-        other = seen.setdefault(same_file(prompt.id), prompt.text)
-        if other is not prompt.text:
-            raise InputError(
-                f"prompts of the command line must have different ids, but {other!r} and {prompt.text!r} are both "
-                f"called {prompt.id!r}: their files would overwrite each other"
-            )
+    if twice := next((text for index, text in enumerate(texts) if text in texts[:index]), None):
+        raise InputError(
+            f"prompts of the command line must differ, but {shown(twice)} comes twice: ask for several with --count"
+        )
+    taken: dict[str, str] = {}
+    prompts = []
+    for text in texts:
+        name = _name(checked_text(text))
+        if taken.setdefault(same_file(name), text) is not text:
+            name = f"{name}_{_digest(text)}"
+        prompts.append(Prompt(name, text, sections=sections_of(text)))
     return prompts
+
+
+def sections_of(text: str) -> tuple[Section, ...]:
+    """Sections of a text: of a timeline by bars, or of parts that have names; none for an ordinary text.
+
+    Raises:
+        InputError: see `checked_text` and `read_timeline`.
+    """
+    return read_timeline(checked_text(text)) or read_form(text)
 
 
 def checked_text(text: str) -> str:
@@ -133,6 +145,15 @@ def shown(value: object) -> str:
 
 
 def _name(text: str) -> str:
-    """A text as a file name."""
-    words = re.sub(r"[^\w-]+", "_", text.strip()).strip("_")
-    return words[:_LONGEST_NAME].rstrip("_") or "piece"
+    """A text as a file name: letters, digits and pictures; a long one is cut and told apart by a hash."""
+    kept = "".join(character if _is_named(character) else " " for character in text)
+    name = "_".join(kept.split()).strip("_") or "piece"
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME].rstrip('_')}_{_digest(text)}"
+
+
+def _is_named(character: str) -> bool:
+    return character in "-_\u200d" or unicodedata.category(character) in _NAMING
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]

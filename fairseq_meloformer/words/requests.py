@@ -137,7 +137,7 @@ class Requests:
         return rng.choice(keys[pole]).format(rng.choice(keys["notes"])), 0.8 * POLES[pole]
 
 
-def tempo_asked(beats: int) -> float:
+def tempo_asked(beats: float) -> float:
     """What so many beats per minute ask of the tempo, in [-1, 1]; 0 between 80 and 130."""
     amount = max(-1.0, min(1.0, (beats - 105) / 50))
     return amount if abs(amount) >= 0.5 else 0.0

@@ -6,7 +6,6 @@ asks for something else of notes than of intervals), and turns round what is den
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,8 +15,9 @@ from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
-from fairseq_meloformer.words import requests
-from fairseq_meloformer.words.numerals import CHINESE, number
+from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.words import requests, wishes
+from fairseq_meloformer.words.plain import plain
 from fairseq_meloformer.words.scenes import LANGUAGES, read_yaml
 
 FILE: Final = Path(__file__).with_name("stated.yaml")
@@ -33,14 +33,10 @@ _GRAMMAR: Final = (
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _SPACE: Final = re.compile(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
 _TOKEN: Final = re.compile(r"[\u4e00-\u9fff]|[a-z]+(?:'[a-z]+)?|\d+|[^\s\w]")
-_BPM: Final = re.compile(
-    r"(\d{2,3})\s*(?:bpm|beats|拍)|(?:tempo|速度|quarter note|四分音符)\s*[=:：]?\s*(\d{2,3})"
-    rf"|每分钟\s*({CHINESE})\s*拍"
-)
-
 _DROPPED: Final = frozenset("的地了着很把")  # from Chinese wording; other fillers are part of a word as often as not
 
 Tokens = tuple[str, ...]
+"""Words as they are written, or their stems."""
 
 
 @dataclass
@@ -105,20 +101,23 @@ class StatedReader:
         ]
         if missing:
             raise InputError(f"{grammar} must have lists of words for {'; '.join(missing)}")
-        self._fillers = {token for lang in LANGUAGES for text in content["fillers"][lang] for token in _tokens(text)}
-        self._phrases: dict[Tokens, _Phrase] = {}
+        self._fillers = {
+            _stem(token) for lang in LANGUAGES for text in content["fillers"][lang] for token in _tokens(text)
+        }
+        # By stems, then as written.
+        self._phrases: dict[Tokens, dict[Tokens, _Phrase]] = {}
         for part in _GRAMMAR[:-1]:
             for lang in LANGUAGES:
                 for text in content[part][lang]:
-                    self._phrase(text).grammar.add(part)
+                    self._phrase(_tokens(text.casefold())).grammar.add(part)
         self._add_wording(requests.Requests(wording).content)
         self._longest = max(map(len, self._phrases))
 
     def read(self, text: str) -> Statement:
         """Values of the axes that the text speaks of outright."""
-        clean = _SPACE.sub(",", text)  # between Chinese characters, a space is punctuation
-        clean = unicodedata.normalize("NFKC", clean).casefold().replace("’", "'")
-        said: list[_Statement] = list(_beats(clean))
+        asked = wishes.read(text)
+        clean = _SPACE.sub(",", plain(asked.rest)).casefold()  # between Chinese characters, a space is punctuation
+        said = list(_figures(asked))
         items = list(self._items(_tokens(clean)))
         for clause in _clauses(items):
             if any(item.has("reverse") for item in clause):
@@ -133,13 +132,14 @@ class StatedReader:
         values = {axis: _joined(found) for axis, found in totals.items()}
         words = [item for item in items if not item.filler and not _is_stop(item.tokens[0])]
         known = sum(len(item.tokens) for item in words if item.known)
-        return Statement(values, known / max(1, sum(len(item.tokens) for item in words)))
+        total = sum(len(item.tokens) for item in words)
+        return Statement(values, known / total if total else float(asked.rest != plain(text)))
 
     def _items(self, tokens: Tokens) -> Iterator[_Item]:
         place = 0
         while place < len(tokens):
             length, phrase = self._longest_at(tokens, place)
-            filler = phrase is None and tokens[place] in self._fillers
+            filler = phrase is None and _stem(tokens[place]) in self._fillers
             yield _Item(phrase or _Phrase(), tokens[place : place + length], phrase is not None, filler)
             place += length
 
@@ -149,16 +149,23 @@ class StatedReader:
         read: Tokens = ()
         full: Tokens = ()
         for end, token in enumerate(tokens[place : place + self._longest + 3], start=1):
+            filler = _stem(token) in self._fillers
             full += (token,)
-            if end == 1 or token not in self._fillers:
+            if end == 1 or not filler:
                 read += (token,)
-            phrase = self._phrases.get(full) or (self._phrases.get(read) if token not in self._fillers else None)
+            phrase = self._find(full) or (None if filler else self._find(read))
             if phrase is not None:
                 found = (end, phrase)
         return found
 
-    def _phrase(self, text: str) -> _Phrase:
-        return self._phrases.setdefault(_tokens(text.casefold()), _Phrase())
+    def _find(self, tokens: Tokens) -> _Phrase | None:
+        """What stands in the wording as these words but for endings; a single word must have those of the wording."""
+        forms = self._phrases.get(_stems(tokens), {})
+        phrases = [phrase for form, phrase in forms.items() if len(form) > 1 or _inflects(tokens[0], form[0])]
+        return _merged(phrases) if phrases else None
+
+    def _phrase(self, tokens: Tokens) -> _Phrase:
+        return self._phrases.setdefault(_stems(tokens), {}).setdefault(tokens, _Phrase())
 
     def _add_wording(self, content: Any) -> None:  # noqa: ANN401 - YAML that Requests has checked
         for lang, axis, pole in product(LANGUAGES, AXES, requests.POLES):
@@ -167,26 +174,28 @@ class StatedReader:
                 for text in content["axes"][axis][pole][lang][form]:
                     self._add_asking(text, axis, sign)
             for text in content["kinds"][axis][lang][pole]:
-                self._phrase(text).quality[axis] = sign
+                self._phrase(_tokens(text.casefold())).quality[axis] = sign
         for lang in LANGUAGES:
             for text in content["neutral"][lang]:
-                self._phrase(text).grammar.add("void")
+                self._phrase(_tokens(text.casefold())).grammar.add("void")
         for lang, axis in product(LANGUAGES, AXES):
             things = content["kinds"][axis][lang]["things"]
             counted = things if content["kinds"][axis].get("counted") else []
             for text in things:
-                self._phrase(text).thing.add(axis)
+                self._phrase(_tokens(text.casefold())).thing.add(axis)
             for text in (*content["measures"][axis][lang], *counted):
-                self._phrase(text).measure.add(axis)
+                self._phrase(_tokens(text.casefold())).measure.add(axis)
 
     def _add_asking(self, text: str, axis: str, sign: int) -> None:
         """Add a request, also without its filler words where two words are left."""
         tokens = _tokens(text.casefold())
         bare = tuple(
-            token for token in tokens if token not in self._fillers or (_HAN.match(token) and token not in _DROPPED)
+            token
+            for token in tokens
+            if _stem(token) not in self._fillers or (_HAN.match(token) and token not in _DROPPED)
         )
         for form in {tokens, bare} if len(bare) > 1 or tokens[:1] == ("be",) else {tokens}:
-            phrase = self._phrases.setdefault(form, _Phrase())
+            phrase = self._phrase(form)
             if not phrase.grammar & {"void", "deny", "deny_one", "joins", "apart", "enough", "reverse", "excess"}:
                 phrase.asks[axis] = sign
 
@@ -289,10 +298,14 @@ def _is_stop(mark: str) -> bool:
     return mark in '.,;:!?、。!-—–…()"/'
 
 
-def _beats(text: str) -> Iterator[_Statement]:
-    for match in _BPM.finditer(text):
-        amount = requests.tempo_asked(number(match[1] or match[2] or match[3]))
+def _figures(asked: wishes.Wishes) -> Iterator[_Statement]:
+    """What tempo, key and refused drums ask of the axes."""
+    if asked.tempo is not None and (amount := requests.tempo_asked(asked.tempo)):
         yield _Statement("tempo", 1 if amount > 0 else -1, 0, abs(amount))
+    if asked.key is not None:
+        yield _Statement("mode", 1 if asked.key.endswith("major") else -1, 0)
+    if DRUMS in asked.absent:
+        yield _Statement("drums", -1, 0)
 
 
 def _joined(values: Sequence[float]) -> float:
@@ -302,8 +315,30 @@ def _joined(values: Sequence[float]) -> float:
 
 
 def _tokens(text: str) -> Tokens:
-    """English words without endings, single Chinese characters, numbers, punctuation."""
-    return tuple(_stem(token) for token in _TOKEN.findall(text))
+    """English words, single Chinese characters, numbers, punctuation."""
+    return tuple(_TOKEN.findall(text))
+
+
+def _stems(tokens: Tokens) -> Tokens:
+    return tuple(map(_stem, tokens))
+
+
+def _inflects(word: str, written: str) -> bool:
+    """Whether a word of one stem with another has its endings and more: "popping" is not heard in "pop"."""
+    return word == written or len(word.removesuffix("s")) >= len(written.removesuffix("s"))
+
+
+def _merged(phrases: Sequence[_Phrase]) -> _Phrase:
+    if len(phrases) == 1:
+        return phrases[0]
+    merged = _Phrase()
+    for phrase in phrases:
+        merged.grammar |= phrase.grammar
+        merged.asks |= phrase.asks
+        merged.quality |= phrase.quality
+        merged.thing |= phrase.thing
+        merged.measure |= phrase.measure
+    return merged
 
 
 @cache

@@ -34,11 +34,13 @@ class Section:
     Attributes:
         first, last: its bars, counted from 1, both included.
         text: what they should sound like.
+        name: what the section is called, as "chorus", if the text names it.
     """
 
     first: int
     last: int
     text: str
+    name: str = ""
 
     @property
     def bars(self) -> int:

@@ -154,3 +154,21 @@ def test_bad_sections_of_a_file_are_refused_with_the_line(row, reason, tmp_path)
 def test_a_request_of_another_length_than_its_timeline_is_refused():
     with pytest.raises(InputError, match="4 bars of its timeline"):
         Request("1-4: a", bars=5, sections=read_timeline("1-4: a"))
+
+
+def test_pictures_and_long_texts_name_pieces_of_their_own():
+    long = "a long and winding description of a rainy day"
+    names = [
+        prompt.id
+        for prompt in from_texts(["🎹", "🥁", "👍🏽", f"{long} in spring", f"{long} in autumn", "storm!", "storm?"])
+    ]
+    assert len(set(names)) == 7
+    assert names[:3] == ["🎹", "🥁", "👍🏽"]
+    assert names[3].startswith("a_long_and_winding_description")
+    assert names[5] == "storm"
+    assert [prompt.id for prompt in from_texts([f"{long} in autumn"])] == [names[4]]
+
+
+def test_a_text_that_comes_twice_is_refused():
+    with pytest.raises(InputError, match=r"'rain' comes twice.*--count"):
+        from_texts(["rain", "rain"])

@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fairseq_meloformer.corpus.sources.rows import HAN
-from fairseq_meloformer.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fairseq_meloformer.words.plain import simplified
 
 # Brackets after NFKC, which makes full-width ones ASCII. 《》 and quotation marks enclose names, not remarks.
 _REMARK: Final = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]|【([^【】]*)】|〔([^〔〕]*)〕|\{([^{}]*)\}")
@@ -28,23 +24,11 @@ _BETWEEN_ARTISTS: Final = re.compile(
 )
 
 
-@cache
-def _simplifier() -> Callable[[str], str]:
-    try:
-        import opencc  # noqa: PLC0415  not needed for composing, and not installed with it
-    except ImportError as error:
-        raise InputError(
-            "matching of titles needs OpenCC and RapidFuzz: install what is in requirements/train.txt"
-        ) from error
-    convert: Callable[[str], str] = opencc.OpenCC("t2s").convert
-    return convert
-
-
 def fold(text: str) -> str:
     """One width, one case, simplified characters, no accents."""
     wide = unicodedata.normalize("NFKC", text).casefold()
     bare = "".join(char for char in unicodedata.normalize("NFD", wide) if not unicodedata.combining(char))
-    return _simplifier()(unicodedata.normalize("NFC", bare)).strip()
+    return simplified(unicodedata.normalize("NFC", bare)).strip()
 
 
 def _letters(text: str) -> str:

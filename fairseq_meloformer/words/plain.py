@@ -1,0 +1,27 @@
+"""Texts in the one form that all readers read: full-width forms made plain, Traditional Chinese made Simplified."""
+
+import re
+import unicodedata
+from functools import cache, lru_cache
+from typing import Final
+
+import opencc
+
+_HAN: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
+
+
+@cache
+def _converter() -> opencc.OpenCC:
+    return opencc.OpenCC("t2s")
+
+
+@lru_cache(maxsize=4096)
+def simplified(text: str) -> str:
+    """A text with its Traditional Chinese characters as Simplified ones (OpenCC), everything else as it is."""
+    converted: str = _converter().convert(text) if _HAN.search(text) else text
+    return converted
+
+
+def plain(text: str) -> str:
+    """A text with compatibility forms (NFKC) and Traditional characters made plain, of the same case."""
+    return simplified(unicodedata.normalize("NFKC", text).replace("’", "'"))
