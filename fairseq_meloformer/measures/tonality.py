@@ -35,6 +35,13 @@ _KEYS: Final = _unit(
 )
 
 
+_SIGNATURES: Final = {
+    "major": ["Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#"],
+    "minor": ["Abm", "Ebm", "Bbm", "Fm", "Cm", "Gm", "Dm", "Am", "Em", "Bm", "F#m", "C#m", "G#m", "D#m", "A#m"],
+}
+"""MIDI's names of the keys of seven flats to seven sharps."""
+
+
 # A capital that follows "in" or "of", for "A minor change" is no key.
 _ENGLISH_KEY: Final = re.compile(r"(?<=\b(?:in|of) )([A-G])(#|b|[ -]sharp|[ -]flat)? (major|minor)\b")
 _CHINESE_KEY: Final = re.compile(r"(升|降)?([A-G])([大小]调)")
@@ -73,6 +80,14 @@ def transposed(key: str, semitones: int) -> str:
     """A key's name so many semitones higher, such as "C minor" for ("A minor", 3)."""
     tonic, mode = key.split()
     return f"{PITCH_NAMES[(PITCH_NAMES.index(tonic) + semitones) % 12]} {mode}"
+
+
+def signature(key: str) -> str:
+    """MIDI's name of a key, of two that sound alike the one of fewer accidentals: "Db" for "C# major"."""
+    tonic, mode = key.split()
+    fifths = 7 * (PITCH_NAMES.index(tonic) + 3 * (mode == "minor")) % 12
+    sharps = fifths - 12 if fifths > 6 or (fifths == 6 and "b" in tonic) else fifths
+    return _SIGNATURES[mode][sharps + 7]
 
 
 def transposed_text(text: str, semitones: int) -> str:

@@ -17,15 +17,21 @@ CHINESE: Final = (
 _CARRIER: Final = "paperang_p2_fonts_cjk"
 
 
+def folders() -> list[Path]:
+    """Where packages keep fonts: matplotlib's, and the one with Chinese characters if it is installed."""
+    packages = (("matplotlib", "mpl-data/fonts/ttf"), (_CARRIER, "fonts"))
+    found = [(importlib.util.find_spec(package), folder) for package, folder in packages]
+    return [Path(spec.origin).parent / folder for spec, folder in found if spec and spec.origin]
+
+
 @functools.cache
 def typefaces() -> list[str]:
     """Families to set a text in; matplotlib takes each character from the first that has it."""
     from matplotlib import font_manager  # noqa: PLC0415  slow to import
 
-    carrier = importlib.util.find_spec(_CARRIER)
-    carried = Path(carrier.origin).parent / "fonts" / "wqy-microhei.ttc" if carrier and carrier.origin else None
-    if carried is not None and carried.is_file():
-        font_manager.fontManager.addfont(carried)
+    for folder in folders():
+        for carried in folder.glob("wqy-microhei.ttc"):
+            font_manager.fontManager.addfont(carried)
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [LATIN, *[family for family in CHINESE if family in installed][:1]]
 

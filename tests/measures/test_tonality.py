@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_meloformer.measures.tonality import PITCH_NAMES, tonality, transposed, transposed_text
+from fairseq_meloformer.measures.tonality import PITCH_NAMES, signature, tonality, transposed, transposed_text
 
 MAJOR = [0, 2, 4, 5, 7, 9, 11]
 HARMONIC_MINOR = [0, 2, 3, 5, 7, 8, 11]
@@ -58,3 +58,12 @@ def test_keys_that_a_text_names_are_transposed():
     assert transposed_text("降E大调，忧伤的a段，升F小调", -3) == "C大调，忧伤的a段，降E小调"
     assert transposed_text("A minor change of A minor", 3) == "A minor change of C minor"
     assert transposed_text("in D major", 0) == "in D major"
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("C major", "C"), ("A minor", "Am"), ("C# major", "Db"), ("C# minor", "C#m"), ("Ab minor", "G#m"),
+     ("Eb minor", "Ebm"), ("F# major", "F#"), ("Bb major", "Bb"), ("F minor", "Fm")],
+)  # fmt: skip
+def test_signatures_are_those_of_fewest_accidentals(key, name):
+    assert signature(key) == name
