@@ -15,7 +15,8 @@ from benchmarks.material import embedded, reading_speed, reads, size, song
 from benchmarks.measure import Figure, Options, Row, alternately, seconds
 from fairseq_meloformer import midi
 from fairseq_meloformer.bridge import Bridge
-from fairseq_meloformer.composing.composer import Composer, Piece, Settings
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.piece import Piece, Settings
 from fairseq_meloformer.museformer.uncached import UncachedDecoding
 from fairseq_meloformer.pretrained import BRIDGE
 from fairseq_meloformer.tokens import remi

@@ -73,8 +73,11 @@ def upward(package, order):
 
 
 def circles(package):
-    """Imports that lead back to where they began, as sentences; a package's door does not count as a way."""
-    graph, seen, found = arrows(package), set(), []
+    """Imports that lead back to where they began, as sentences; the package's own door does not count as a way.
+
+    It holds the version, which any room may ask for, and imports the rooms only when something is taken through it.
+    """
+    graph, seen, found = {**arrows(package), package.name: []}, set(), []
 
     def follow(name, way):
         if name in way:

@@ -6,23 +6,19 @@ import sys
 from typing import Any, TypeVar
 
 from fairseq_meloformer import midi
-from fairseq_meloformer.bridge import checkpoints as bridges
-from fairseq_meloformer.composing.composer import Composer, Settings, plan_of
-from fairseq_meloformer.composing.full_system import DecodingControl, FullSystem, quantiles_of
-from fairseq_meloformer.composing.pieces import PieceFolder, compose_all
-from fairseq_meloformer.composing.recomposer import Recomposer
+from fairseq_meloformer.composing.composer import Composer, plan_of
+from fairseq_meloformer.composing.full_system import DecodingControl
+from fairseq_meloformer.composing.piece import Settings
+from fairseq_meloformer.composing.pieces import PieceFolder, compose_all, made_with
 from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.six_tracks import in_six_tracks
-from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
-from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.museformer.precision import PRECISIONS, convert
+from fairseq_meloformer.museformer.precision import PRECISIONS
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.stamps import sha256_file
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
-from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompt_files import read_prompts
 from fairseq_meloformer.words.prompts import Prompt, Request, from_texts
 from fairseq_meloformer.words.timeline import bar_range
@@ -104,28 +100,21 @@ def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no pub
 
 def add_full_system_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no public type for a group
     """Flags of decoding control."""
-    control = DecodingControl()
     group.add_argument(
         "--tilt",
         type=float,
-        default=control.strength,
+        default=DecodingControl.strength,
         metavar="W",
-        help=f"standard deviations by which velocities, durations, pitches ... move (default {control.strength:g})",
+        help="standard deviations by which velocities, durations, pitches ... move (default %(default)s)",
     )
     group.add_argument(
         "--best-of",
         type=int,
-        default=control.best_of,
+        default=DecodingControl.best_of,
         metavar="N",
-        help=f"keep the nearest to the text of N candidates (default {control.best_of})",
+        help="keep the nearest to the text of N candidates (default %(default)s)",
     )
     group.add_argument("--probe", metavar="DIR", default=str(PROBE), help="reads texts (default: embedded)")
-
-
-def full_system(composer: Composer, args: argparse.Namespace) -> FullSystem:
-    """A full system with the decoding control that the flags ask for."""
-    control = DecodingControl(strength=args.tilt, best_of=args.best_of)
-    return FullSystem(composer, Probe.from_pretrained(args.probe), quantiles_of(args.model), control)
 
 
 def numbers(text: str, flag: str = "--inject-layers") -> tuple[int, ...]:
@@ -147,27 +136,34 @@ def run(args: argparse.Namespace) -> int:
     prompts = _prompts(args, original)
     passage = None if original is None else _passage(args, original)
     settings = _settings(args) if original is None else as_made(_settings(args), original)
-    composer = _composer(args)
+    exactly = not (args.bridge_only or args.no_injection or args.plan_from)
+    composer = Composer.from_pretrained(
+        args.model,
+        None if args.no_injection or args.plan_from else args.bridge,
+        probe=args.probe if exactly else None,
+        tilt=args.tilt,
+        best_of=args.best_of,
+        device=args.device,
+        dtype=args.dtype,
+    )
     oracle, shift = plan_of(composer.model, in_six_tracks(midi.read(args.plan_from))) if args.plan_from else (None, 0)
     defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)
     if passage is not None:
         defaults = dataclasses.replace(defaults, bars=passage.total, transposition=-passage.shift)
     jobs = [(prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)]
-    exactly = not (args.bridge_only or args.no_injection or args.plan_from)
-    full = full_system(composer, args) if exactly else None
-    maker = full or composer if passage is None else Recomposer(composer, passage, full)
     folder = PieceFolder(
         args.output,
         {
-            **made_with(settings, composer, args.plan_from, full.identity() if full else None),
+            **made_with(settings, composer),
+            **({"plan_from": sha256_file(args.plan_from)} if args.plan_from else {}),
             **_anew(passage, original),
             **({} if args.dtype == "float32" else {"dtype": args.dtype}),
         },
         picture=not args.no_picture,
         sound=not args.no_audio,
     )
-    together = max(1, args.batch_size // args.best_of) if exactly else args.batch_size
-    for row in compose_all(maker, folder, jobs, settings, batch_size=together, oracle=oracle):
+    rows = compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle, passage=passage)
+    for row in rows:
         for file in row["files"].values():
             sys.stdout.write(f"{folder.directory / file}\n")
     return 0
@@ -241,12 +237,6 @@ def _filled(given: _S, default: _S, made: dict[str, Any]) -> _S:
     return dataclasses.replace(given, **changes)
 
 
-def _composer(args: argparse.Namespace) -> Composer:
-    model = convert(MuseFormer.from_pretrained(args.model).to(args.device), args.dtype)
-    needs_bridge = not (args.no_injection or args.plan_from)
-    return Composer(model, bridges.load(args.bridge, args.device) if needs_bridge else None)
-
-
 def _settings(args: argparse.Namespace) -> Settings:
     return Settings(
         sampling=Sampling(
@@ -259,25 +249,3 @@ def _settings(args: argparse.Namespace) -> Settings:
         guidance_scale=args.guidance_scale,
         nfe=args.nfe,
     )
-
-
-def made_with(
-    settings: Settings, composer: Composer, oracle: str | None = None, full: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """What shapes pieces beside their request, for the manifest: settings, and hashes of models and oracle's file.
-
-    Args:
-        settings: of the composer.
-        composer: whose models.
-        oracle: the song whose plan is followed.
-        full: `FullSystem.identity`, if decoding is controlled.
-    """
-    bridge = composer.bridge
-    return {
-        **dataclasses.asdict(settings),
-        "full_system": full,
-        "museformer": model_hash(composer.model.state_dict()),
-        "bridge": None if bridge is None else model_hash(bridge.state_dict()),
-        **({} if bridge is None or bridge.asked is None else {"reader": model_hash(bridge.reader.state_dict())}),
-        "plan_from": None if oracle is None else sha256_file(oracle),
-    }

@@ -1,88 +1,76 @@
-"""From prompts to pieces: plan, injection, decoding, notes. The one place where bridge, hooks and sampler meet."""
+"""From sentences to pieces: plan, injection, decoding, choice. What the package offers as `Composer` and `compose`."""
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import pairwise
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from miditoolkit import MidiFile
 from torch import Tensor
 
+from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.bridge.model import Bridge
+from fairseq_meloformer.composing.decoding import Plan, Songs, write
+from fairseq_meloformer.composing.full_system import DecodingControl
+from fairseq_meloformer.composing.parts import key_of
+from fairseq_meloformer.composing.piece import OnBar, Piece, Progress, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import plan_requests
-from fairseq_meloformer.composing.sliding_window import from_bar, in_view, seed_of
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.midi.general_midi import SOUNDS
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.museformer.bias import Bias
-from fairseq_meloformer.museformer.cache import DecodingCache
-from fairseq_meloformer.museformer.config import Scope
-from fairseq_meloformer.museformer.sampling import Sampling, generate
-from fairseq_meloformer.museformer.uncached import AnyMuseFormer, ForeignMuseFormer, UncachedDecoding
+from fairseq_meloformer.museformer.checkpoints import model_hash
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.precision import Precision, convert
+from fairseq_meloformer.museformer.uncached import AnyMuseFormer
+from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.summaries.extraction import extract
 from fairseq_meloformer.tokens import remi, vocabulary
-from fairseq_meloformer.tokens.grammar import Grammar, Limits
 from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, Vocabulary
-from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.probe import DEFAULT as PROBE
+from fairseq_meloformer.words.prompts import Request, from_texts
 
 DEFAULT_BARS = 16  # of a piece that nothing says the length of
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How pieces are made.
-
-    Attributes:
-        sampling: how tokens are chosen; a piece ends with its bars, not with `max_tokens`.
-        injected: whether the plan is injected at all; without it this is plain MuseFormer.
-        scope: see `inject`; the model's own if None.
-        layers: see `inject`; those that the bridge makes if None.
-        strength: see `inject`.
-        guidance_scale: weight of the text in the bridge against no text.
-        nfe: evaluations of the bridge's network.
-        bar_tokens: most tokens in a bar.
-        steady_tempo: whether a piece, or each section of a timeline, keeps the tempo that it begins with.
-    """
-
-    sampling: Sampling = field(default_factory=Sampling)
-    injected: bool = True
-    scope: Scope | None = None
-    layers: tuple[int, ...] | None = None
-    strength: float = 1.0
-    guidance_scale: float = 2.0
-    nfe: int = 10
-    bar_tokens: int = 512
-    steady_tempo: bool = True
+def compose(
+    text: str, *, bars: int | None = None, seed: int = 0, settings: Settings | None = None, on_bar: OnBar | None = None
+) -> Piece:
+    """Compose a piece with the embedded models, as `meloformer compose` does; see `Composer.compose`."""
+    return _embedded().compose([text], settings, bars=bars, seed=seed, on_bar=on_bar)[0]
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A composed piece: its tokens, as MIDI after transposition, and what its maker has to say for the manifest."""
-
-    request: Request
-    tokens: list[str]
-    midi: MidiFile
-    about: Mapping[str, Any] = field(default_factory=dict)
+@cache
+def _embedded() -> "Composer":
+    return Composer.from_pretrained()
 
 
 class Composer:
-    """A MuseFormer, and the bridge that makes its plans.
+    """A MuseFormer, the bridge that makes its plans, and what controls its decoding on top of these.
 
-    A foreign model composes one piece at a time and without guidance on the logits, and has scope "past" only.
+        composer = Composer.from_pretrained(device="cuda")
+        storm, lullaby = composer.compose(["暴风雨", "a slow lullaby"], bars=16, seed=7)
+        storm.save("storm.mid")
+
+    Args:
+        model: ours, or a foreign one, which takes one piece at a time and has scope "past" only.
+        bridge: needed to compose from text.
+        control: with it this is the full system, without it the plan alone steers ("bridge only").
 
     Raises:
         InputError: a bridge that was trained for a model of other sizes, or a model whose vocabulary is not known.
     """
 
-    def __init__(self, model: AnyMuseFormer, bridge: Bridge | None) -> None:
+    def __init__(
+        self, model: AnyMuseFormer, bridge: Bridge | None = None, control: DecodingControl | None = None
+    ) -> None:
         self.model = model
-        self._foreign = isinstance(model, ForeignMuseFormer)
         self.bridge = bridge
+        self.control = control
         self.vocabulary = vocabulary_of(model)
         wanted = (model.config.layers, model.config.dim)
         if bridge is not None and (bridge.config.layers, bridge.config.dim) != wanted:
@@ -90,46 +78,113 @@ class Composer:
                 f"a bridge for this MuseFormer must make {wanted[0]} layers of {wanted[1]}, but was trained for "
                 f"{bridge.config.layers} of {bridge.config.dim}: train it on a store that this model was extracted into"
             )
+        if bridge is not None and control is not None:
+            bridge.read_with(control.probe)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        museformer: str | Path = MUSEFORMER,
+        bridge: str | Path | None = BRIDGE,
+        *,
+        probe: str | Path | None = PROBE,
+        tilt: float = DecodingControl.strength,
+        best_of: int = DecodingControl.best_of,
+        device: str | torch.device = "cpu",
+        dtype: Precision = "float32",
+    ) -> Self:
+        """Load the models once, for any number of pieces.
+
+        Args:
+            museformer: a directory, a fairseq checkpoint, or a Hub id.
+            bridge: likewise; None to compose without one.
+            probe: reads texts for the control of decoding; None for the plan alone.
+            tilt: see `DecodingControl.strength`.
+            best_of: see `DecodingControl.best_of`.
+            device: "cpu", "cuda", "cuda:1" ...
+            dtype: of the MuseFormer's weights: "float32", "bfloat16" or "int8".
+
+        Raises:
+            InputError: something that cannot be loaded, or does not fit together.
+        """
+        control = None if probe is None else DecodingControl.from_pretrained(probe, museformer, tilt, best_of)
+        model = convert(MuseFormer.from_pretrained(museformer).to(device), dtype)
+        return cls(model, None if bridge is None else bridges.load(bridge, device), control)
+
+    def identity(self) -> dict[str, Any]:
+        """Hashes of the models, and how far decoding is controlled: what shapes pieces besides request and settings."""
+        bridge = self.bridge
+        return {
+            "full_system": None if self.control is None else self.control.identity(),
+            "museformer": model_hash(self.model.state_dict()),
+            "bridge": None if bridge is None else model_hash(bridge.state_dict()),
+            **({} if bridge is None or bridge.asked is None else {"reader": model_hash(bridge.reader.state_dict())}),
+        }
 
     def compose(
         self,
-        requests: Sequence[Request],
-        settings: Settings,
+        wanted: Sequence[str | Request],
+        settings: Settings | None = None,
         oracle: Tensor | tuple[Tensor, Tensor] | None = None,
         *,
-        bias: Bias | None = None,
+        bars: int | None = None,
+        seed: int = 0,
+        on_bar: OnBar | None = None,
     ) -> list[Piece]:
-        """Compose a batch of pieces.
+        """Compose a batch of pieces; none depends on the others of its batch.
 
         Args:
-            requests: what is wanted.
-            settings: how.
+            wanted: texts, or requests that say more. A text that comes again becomes another piece.
+            settings: how; the defaults if None.
             oracle: summaries (bars, layers, dim) that all pieces follow in place of the bridge's, or a plan for each
                 (batch, bars, layers, dim) with its mask (batch, bars).
-            bias: of the pieces, added to the logits.
+            bars: of pieces that are wanted by a text; what the text says, or else the bridge, if None.
+            seed: of these pieces, from which each makes its own.
+            on_bar: told of every finished bar. To stop, let it raise an exception: it comes out of here.
+
+        Raises:
+            InputError: what cannot be composed so.
         """
+        settings = settings or Settings()
+        requests = _requests(wanted, bars, seed)
         if not requests:
             return []
-        plan = None
-        if settings.injected:
-            plan = self._plan(requests, settings) if oracle is None else _for_all(oracle, len(requests))
-        songs = self._generate(requests, settings, self._bars(requests, plan), plan, bias=bias)
-        return [self._piece(request, song) for request, song in zip(requests, songs, strict=True)]
+        drafts, bias, number = requests, None, 1
+        parts = [] if self.control is None else self.control.understand(requests)
+        if self.control is not None:
+            number = self.control.best_of
+            # All candidates are as long as the first: a long one among them would be waited for in vain.
+            sized = self._sized(requests) if settings.injected and oracle is None else requests
+            drafts = [draft for request in sized for draft in self.control.candidates(request)]
+            bias = self.control.bias(self.vocabulary, [of_one for of_one in parts for _ in range(number)])
+        plan = self._plan(drafts, settings, oracle) if settings.injected else None
+        songs = self._songs(drafts, self._bars(drafts, plan), plan, bias)
+        settled = [number == 1 and key_of(of_one) is None for of_one in parts] or [True] * len(requests)
+        told = None if on_bar is None else self._teller(on_bar, drafts, songs.bars, number, settled)
+        written = write(self.model, self.vocabulary, songs, settings, told)
+        made = [self._piece(request, song) for request, song in zip(drafts, written, strict=True)]
+        if self.control is None:
+            return made
+        return [
+            self.control.choose(made[index * number : (index + 1) * number], request, of_one)
+            for index, (request, of_one) in enumerate(zip(requests, parts, strict=True))
+        ]
 
     def recompose(
-        self, requests: Sequence[Request], settings: Settings, passage: Infilling, *, bias: Bias | None = None
+        self, requests: Sequence[Request], settings: Settings, passage: Infilling, *, on_bar: OnBar | None = None
     ) -> list[Piece]:
         """Compose some bars of a piece anew, once for each request; every other note stays where it is.
 
         The bars before are the prompt. The plan has the summaries of all bars that stay, so that in scope "plan" the
-        new bars lead to those that follow.
+        new bars lead to those that follow. Controlled decoding gives the new bars its tilt, exact tempo and
+        instruments; neither another key nor a choice among candidates, which are matters of a whole piece.
 
         Args:
             requests: what the new bars should sound like, and their seeds. Texts are planned for the whole piece, so
                 that bars in the middle do not sound like a beginning.
             settings: how.
             passage: the bars.
-            bias: see `compose`.
+            on_bar: see `compose`; bars of the prompt count.
 
         Raises:
             InputError: a timeline of another length than the piece.
@@ -142,48 +197,55 @@ class Composer:
                 f"received {wrong[0]!r}"
             )
         wanted = [replace(request, bars=passage.total) for request in requests]
-        plan = self._held(wanted, settings, passage) if settings.injected else None
-        songs = self._generate(wanted, settings, [passage.written] * len(wanted), plan, bias=bias, passage=passage)
+        plan = self._held(self._plan(wanted, settings), passage) if settings.injected else None
+        bias = None
+        if self.control is not None:
+            bias = self.control.bias(self.vocabulary, self.control.understand(requests))
+        songs = self._songs(wanted, [passage.written] * len(wanted), plan, bias, passage)
+        told = None if on_bar is None else self._teller(on_bar, wanted, songs.bars, 1, [True] * len(wanted))
         pieces = []
-        for request, song in zip(requests, songs, strict=True):
+        for request, song in zip(wanted, write(self.model, self.vocabulary, songs, settings, told), strict=True):
             tokens = self.vocabulary.tokens(song)
             midi = passage.splice(tokens[len(passage.before) :])
             pieces.append(Piece(request, [*tokens, *passage.after], midi))
         return pieces
 
-    def _held(self, requests: Sequence[Request], settings: Settings, passage: Infilling) -> tuple[Tensor, Tensor]:
-        """Plans whose bars are the piece's own but for the new ones."""
-        planned, mask = self._plan(requests, settings)
-        if self._scope(settings) == "history":  # where the whole plan stands for music before the piece
-            return planned, mask
-        real = summaries_of(self.model, passage.tokens).to(planned)
-        held = passage.held(planned, real, self._outside)
-        return held, mask[:, : held.shape[1]]
-
-    def _scope(self, settings: Settings) -> Scope:
-        own = None if self.bridge is None else self.bridge.config.scope
-        return settings.scope or own or self.model.config.scope
-
-    def _layers(self, settings: Settings) -> tuple[int, ...] | None:
-        own = None if self.bridge is None else self.bridge.config.plan_layers
-        return own if settings.layers is None else settings.layers
-
-    def _plan(self, requests: Sequence[Request], settings: Settings) -> tuple[Tensor, Tensor]:
-        if self.bridge is None:
+    def _plan(
+        self,
+        requests: Sequence[Request],
+        settings: Settings,
+        oracle: Tensor | tuple[Tensor, Tensor] | None = None,
+    ) -> Plan:
+        """The oracle's plans, or else those that the bridge makes for the requests."""
+        own = None if self.bridge is None else self.bridge.config
+        scope = settings.scope or (own and own.scope) or self.model.config.scope
+        layers = own.plan_layers if own and settings.layers is None else settings.layers
+        if oracle is not None:
+            values, mask = _for_all(oracle, len(requests))
+        elif self.bridge is None:
             raise InputError("composing from text needs a bridge: give --bridge, or compose with --no-injection")
-        if self._scope(settings) == "history" and any(request.sections for request in requests):
+        elif scope == "history" and any(request.sections for request in requests):
             raise InputError(
                 'a timeline needs a plan whose bars are the piece\'s own: scope "plan" or "past", not "history"'
             )
-        return plan_requests(
-            self.bridge,
-            requests,
-            outside=self._outside,
-            guidance_scale=settings.guidance_scale,
-            nfe=settings.nfe,
-        )
+        else:
+            values, mask = plan_requests(
+                self.bridge,
+                requests,
+                outside=self._outside,
+                guidance_scale=settings.guidance_scale,
+                nfe=settings.nfe,
+            )
+        return Plan(values, mask, scope, layers, settings.strength, self._outside)
 
-    def sized(self, requests: Sequence[Request]) -> list[Request]:
+    def _held(self, plan: Plan, passage: Infilling) -> Plan:
+        """Plans whose bars are the piece's own but for the new ones."""
+        if plan.scope == "history":  # where the whole plan stands for music before the piece
+            return plan
+        held = passage.held(plan.values, summaries_of(self.model, passage.tokens).to(plan.values), self._outside)
+        return replace(plan, values=held, mask=plan.mask[:, : held.shape[1]])
+
+    def _sized(self, requests: Sequence[Request]) -> list[Request]:
         """The requests with the number of bars that the bridge would choose where they name none."""
         if self.bridge is None:
             return list(requests)
@@ -199,110 +261,62 @@ class Composer:
         """Bars of a plan that are not music: in the "bosbar" chunking the begin-of-song token is a bar."""
         return int(self.model.config.chunking == "bosbar")
 
-    def _bars(self, requests: Sequence[Request], plan: tuple[Tensor, Tensor] | None) -> list[int]:
+    def _bars(self, requests: Sequence[Request], plan: Plan | None) -> list[int]:
+        """How many bars each piece shall have."""
         if plan is None:
-            return [DEFAULT_BARS if request.bars is None else request.bars for request in requests]
-        planned = [int(count) - self._outside for count in plan[1].sum(1)]
+            planned = [DEFAULT_BARS] * len(requests)
+        else:
+            planned = [int(count) - self._outside for count in plan.mask.sum(1)]
         return [
             count if request.bars is None else request.bars for request, count in zip(requests, planned, strict=True)
         ]
 
-    def _generate(
+    def _songs(
         self,
         requests: Sequence[Request],
-        settings: Settings,
         bars: list[int],
-        plan: tuple[Tensor, Tensor] | None,
-        bias: Bias | None = None,
+        plan: Plan | None,
+        bias: Bias | None,
         passage: Infilling | None = None,
-    ) -> list[list[int]]:
-        prompt = [] if passage is None else self.vocabulary.ids(passage.before)
-        songs = [list(prompt) for _ in requests]
+    ) -> Songs:
         changes = [{section.first - 1 for section in request.sections} for request in requests]
         if passage is not None and passage.new_tempo:
-            changes = [{*bars, passage.first - 1 - passage.begin} for bars in changes]
-        written, number = prompt.count(BAR_END), 0
-        while going := [row for row, count in enumerate(bars) if count > written]:
-            view = in_view(written, max(bars), self.model.config.most_bars)
-            for rows in [[row] for row in going] if self._foreign else [going]:
-                prompts = [from_bar(songs[row], view.start) for row in rows]
-                limits = Limits(
-                    bars=[min(bars[row], view.stop) - view.start for row in rows],
-                    pitches=[_playable(requests[row]) for row in rows],
-                    bar_tokens=[settings.bar_tokens] * len(rows),
-                    tempo_changes=[{bar - view.start for bar in changes[row] if bar >= view.start} for row in rows],
-                )
-                continued = self._pass(
-                    prompts,
-                    [seed_of(requests[row].seed, number) for row in rows],
-                    settings,
-                    limits,
-                    self._plan_in_view(plan, rows, view.start, settings),
-                    None if bias is None else bias.since(rows, view.start),
-                )
-                for row, seen, song in zip(rows, prompts, continued, strict=True):
-                    songs[row] += song[len(seen) :]
-            written, number = view.stop, number + 1
-        return songs
+            changes = [{*starts, passage.first - 1 - passage.begin} for starts in changes]
+        prompt = [] if passage is None else self.vocabulary.ids(passage.before)
+        seeds, pitches = [request.seed for request in requests], [_playable(request) for request in requests]
+        return Songs([prompt] * len(requests), bars, seeds, changes, pitches, plan, bias)
 
-    def _plan_in_view(
-        self, plan: tuple[Tensor, Tensor] | None, rows: list[int], first: int, settings: Settings
-    ) -> tuple[Tensor, Tensor] | None:
-        """Plans of some songs and their masks, from this bar on."""
-        if plan is None:
-            return None
-        values, mask = (part[rows] for part in plan)
-        if self._scope(settings) == "history":  # where the whole plan stands for music before the piece
-            return values, mask
-        places = [*range(self._outside), *range(self._outside + first, values.shape[1])]
-        return values[:, places], mask[:, places]
+    def _teller(
+        self, on_bar: OnBar, drafts: Sequence[Request], totals: Sequence[int], candidates: int, settled: Sequence[bool]
+    ) -> Callable[[int, list[int]], None]:
+        """What turns a song's number and ids into `Progress`."""
 
-    def _pass(
-        self,
-        prompts: list[list[int]],
-        seeds: list[int],
-        settings: Settings,
-        limits: Limits,
-        plan: tuple[Tensor, Tensor] | None,
-        bias: Bias | None,
-    ) -> list[list[int]]:
-        """Continue songs under an injection."""
-        empty = any(map(self._has_empty_bar, prompts))
-        grammar = Grammar(self.vocabulary, empty_bars=empty, steady_tempo=settings.steady_tempo)
-        device = next(self.model.parameters()).device
-        grammar.start(prompts, device, limits=limits)
-        draw = partial(
-            generate,
-            self.model,
-            prompts,
-            seeds=seeds,
-            grammar=grammar,
-            bias=bias,
-            decoding=UncachedDecoding if self._foreign else DecodingCache,
-        )
-        sampling = replace(settings.sampling, max_tokens=sys.maxsize)  # pieces end with their bars
-        if plan is None:
-            return draw(replace(sampling, logit_guidance=1.0))
-        if self._foreign and settings.sampling.guided:
-            raise InputError(
-                "guidance on the logits needs a batch of two halves, which a foreign MuseFormer cannot have: "
-                f"--logit-guidance must be 1 with it, received {settings.sampling.logit_guidance}"
-            )
-        values, mask = (part.to(device) for part in plan)
-        if settings.sampling.guided:  # the second half of the batch goes without
-            values, mask = torch.cat([values, values]), torch.cat([mask, torch.zeros_like(mask)])
-        scope, layers = self._scope(settings), self._layers(settings)
-        with inject(self.model, values, layers=layers, strength=settings.strength, scope=scope, mask=mask):
-            return draw(sampling)
+        def told(row: int, ids: list[int]) -> None:
+            piece, candidate = divmod(row, candidates)
+            bars, tokens = ids.count(BAR_END), self.vocabulary.tokens(ids)
+            on_bar(Progress(drafts[row], piece, candidate, candidates, bars, totals[row], tokens, settled[piece]))
 
-    def _has_empty_bar(self, prompt: Sequence[int]) -> bool:
-        """Whether a song begins with bars of which one has no notes: the grammar must then let them pass."""
-        tempi = self.vocabulary.range("t")
-        return any(token in tempi and following == BAR_END for token, following in pairwise(prompt))
+        return told
 
     def _piece(self, request: Request, song: list[int]) -> Piece:
         tokens = self.vocabulary.tokens(song)
         return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition)))
+
+
+def _requests(wanted: Sequence[str | Request], bars: int | None, seed: int) -> list[Request]:
+    """The requests; of a text the one that the command line makes of it, and piece after piece if it comes again."""
+    if isinstance(wanted, str):
+        raise InputError(f"a composer takes a list of texts, received a single one: write [{wanted!r}]")
+    before = Counter[str]()
+    requests = []
+    for one in wanted:
+        if isinstance(one, Request):
+            requests.append(one)
+            continue
+        (prompt,) = from_texts([one])
+        requests.append(prompt.request(before[one], Request("", seed=seed, bars=bars)))
+        before[one] += 1
+    return requests
 
 
 def _playable(request: Request) -> dict[int, range]:
@@ -315,9 +329,10 @@ def _playable(request: Request) -> dict[int, range]:
 
 
 def _for_all(plan: Tensor | tuple[Tensor, Tensor], songs: int) -> tuple[Tensor, Tensor]:
-    """One plan (bars, layers, dim) for several songs, and its mask; plans that come with a mask are as they are."""
+    """One plan (bars, layers, dim) for all songs, or each plan for as many as are candidates of one piece; masks."""
     if isinstance(plan, tuple):
-        return plan
+        values, mask = (part.repeat_interleave(songs // len(part), 0) for part in plan)
+        return values, mask
     return plan.expand(songs, -1, -1, -1), plan.new_ones(songs, len(plan), dtype=torch.bool)
 
 

@@ -9,19 +9,21 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_meloformer import midi
-from fairseq_meloformer.composing.composer import Composer, Piece, Settings
-from fairseq_meloformer.composing.full_system import FullSystem
-from fairseq_meloformer.composing.recomposer import Recomposer
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.piece import Piece, Settings
+from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import measure_sections
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import JsonlLog
-from fairseq_meloformer.measures.attributes import measure
-from fairseq_meloformer.render import audio, pictures
 from fairseq_meloformer.words.prompts import Prompt, Request
 
 Row = dict[str, Any]
 Job = tuple[Prompt, int, Request]
+
+
+def made_with(settings: Settings, composer: Composer) -> Row:
+    """What shapes pieces beside their requests: settings, and the identities of the models."""
+    return {**dataclasses.asdict(settings), **composer.identity(), "plan_from": None}
 
 
 class PieceFolder:
@@ -71,11 +73,11 @@ class PieceFolder:
         """Write the files of a piece, then its line of the manifest."""
         name = f"{prompt.id}-{number}"
         files = {"midi": f"{name}.mid"}
-        midi.write(piece.midi, self.directory / files["midi"])
+        piece.save(self.directory / files["midi"])
         if self._picture:
             files["picture"] = f"{name}.png"
-            pictures.piano_roll(piece.midi, self.directory / files["picture"], title=prompt.text)
-        if self._sound and audio.render(piece.midi, self.directory / f"{name}.wav"):
+            piece.picture(self.directory / files["picture"], title=prompt.text)
+        if self._sound and piece.sound(self.directory / f"{name}.wav"):
             files["sound"] = f"{name}.wav"
         sections = piece.request.sections
         row = {
@@ -83,7 +85,7 @@ class PieceFolder:
             **self._asked(prompt, piece.request),
             "settings": self.made_with,
             "files": files,
-            "attributes": measure(piece.midi),
+            "attributes": piece.attributes,
             **({"section_attributes": measure_sections(piece.midi, sections)} if sections else {}),
             **({"full_system": dict(piece.about)} if piece.about else {}),
         }
@@ -98,20 +100,36 @@ class PieceFolder:
 
 
 def compose_all(
-    composer: Composer | FullSystem | Recomposer,
+    composer: Composer,
     folder: PieceFolder,
     jobs: Sequence[Job],
     settings: Settings,
     *,
     batch_size: int,
     oracle: Tensor | None = None,
+    passage: Infilling | None = None,
 ) -> Iterator[Row]:
-    """Compose what is missing, batch by batch, and yield the manifest's line of each piece as it is written."""
+    """Compose what is missing, batch by batch, and yield the manifest's line of each piece as it is written.
+
+    Args:
+        composer: what composes.
+        folder: where pieces are written.
+        jobs: the pieces.
+        settings: see `Composer.compose`.
+        batch_size: pieces at a time, candidates included.
+        oracle: see `Composer.compose`.
+        passage: bars to compose anew instead of whole pieces, see `Composer.recompose`.
+    """
     missing = folder.missing(jobs)
+    together = max(1, batch_size // (composer.control.best_of if composer.control else 1))
     with folder.manifest, tqdm(total=len(missing), desc="compose", unit="piece", disable=None) as bar:
-        for first in range(0, len(missing), batch_size):
-            batch = missing[first : first + batch_size]
-            pieces = composer.compose([request for _, _, request in batch], settings, oracle)
+        for first in range(0, len(missing), together):
+            batch = missing[first : first + together]
+            requests = [request for _, _, request in batch]
+            if passage is None:
+                pieces = composer.compose(requests, settings, oracle)
+            else:
+                pieces = composer.recompose(requests, settings, passage)
             for (prompt, number, _), piece in zip(batch, pieces, strict=True):
                 yield folder.write(prompt, number, piece)
                 bar.update()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.tokens.vocabulary import BOS, END, PAD
+from fairseq_meloformer.museformer.uncached import UncachedDecoding
+from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, END, PAD
 
 if TYPE_CHECKING:
     from fairseq_meloformer.tokens.grammar import Grammar
@@ -106,20 +107,20 @@ def generate(
     grammar: "Grammar | None" = None,
     chunking: Chunking | None = None,
     bias: Bias | None = None,
-    decoding: Callable[[Any, Tensor, Chunking], Decoding] = DecodingCache,
+    on_bar: Callable[[int, list[int]], None] | None = None,
 ) -> list[list[int]]:
     """Continue songs until they end.
 
     Args:
-        model: in eval mode; an injection around the call stays in force. With `sampling.guided` the batch that the
-            model sees is twice as long, and its second half should not be injected.
+        model: in eval mode; one that is not ours has no cache. An injection around the call stays in force. With
+            `sampling.guided` the batch that the model sees is twice as long, and its second half should go without.
         prompts: token ids with which each song begins, without BOS; empty for a free beginning.
         sampling: how tokens are chosen.
         seeds: one per song; 0, 1, ... if None.
         grammar: started for these prompts; tokens that it forbids are never chosen. It says when a song may end.
         chunking: the model's own if None.
         bias: added to the logits; it needs a grammar, which knows the bars.
-        decoding: made of model, batch and chunking; `UncachedDecoding` for a model that is not ours.
+        on_bar: told the number of a song, and its ids, whenever it has finished a bar.
 
     Returns:
         Per song the prompt and what follows, without BOS and END.
@@ -134,9 +135,12 @@ def generate(
     batch = pad_sequence([torch.tensor([BOS, *prompt]) for prompt in prompts], batch_first=True, padding_value=PAD).to(
         device
     )
-    if chunking is None:
-        chunking = model.config.chunking if isinstance(model, MuseFormer) else "infer"
-    cache = decoding(model, torch.cat([batch, batch]) if sampling.guided else batch, chunking)
+    read = torch.cat([batch, batch]) if sampling.guided else batch
+    cache: Decoding
+    if isinstance(model, MuseFormer):
+        cache = DecodingCache(model, read, chunking or model.config.chunking)
+    else:
+        cache = UncachedDecoding(model, read)
     uniform = _Uniform(range(len(songs)) if seeds is None else seeds, device)
     active = list(range(len(songs)))
     biased = None if bias is None else bias.start(prompts, device)
@@ -148,7 +152,7 @@ def generate(
             logits = logits + biased.now(grammar.bars)
         logits = _allowed_logits(logits, lengths, sampling, grammar)
         tokens = choose(logits, uniform.draw(), sampling)
-        going = _extend(songs, active, tokens.tolist(), sampling)
+        going = _extend(songs, active, tokens.tolist(), sampling, on_bar)
         if not going:
             break
         if len(going) < len(active):
@@ -204,13 +208,21 @@ def _allowed_logits(logits: Tensor, lengths: list[int], sampling: Sampling, gram
     return logits
 
 
-def _extend(songs: list[list[int]], active: list[int], tokens: list[int], sampling: Sampling) -> list[int]:
+def _extend(
+    songs: list[list[int]],
+    active: list[int],
+    tokens: list[int],
+    sampling: Sampling,
+    on_bar: Callable[[int, list[int]], None] | None,
+) -> list[int]:
     """Add the tokens to their songs; rows whose songs go on."""
     going = []
     for row, (song, token) in enumerate(zip(active, tokens, strict=True)):
         if token == END:
             continue
         songs[song].append(token)
+        if token == BAR_END and on_bar is not None:
+            on_bar(song, songs[song])
         if len(songs[song]) < sampling.max_tokens:
             going.append(row)
     return going

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.tokens.vocabulary import BOS, PAD
@@ -52,7 +53,15 @@ class UncachedDecoding:
                 Songs go through it one at a time: upstream's code finds the bars of one song only.
             prompts: (batch, length) ids: BOS, then the beginning of each song if any; padded on the right.
             chunking: of our models; others have their own.
+
+        Raises:
+            InputError: several songs for a foreign model, in which an injection cannot tell them apart.
         """
+        if isinstance(model, ForeignMuseFormer) and len(prompts) > 1:
+            raise InputError(
+                "a foreign MuseFormer takes one song at a time, without the second one that guidance on the logits "
+                f"needs (--logit-guidance must be 1), received {len(prompts)}"
+            )
         self.model = model
         self.songs = list(range(len(prompts)))
         self._chunking = chunking

@@ -1,7 +1,7 @@
 """What the task `summary_bridge` does under fairseq-generate: compose pieces to a file of prompts."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,10 @@ from fairseq.dataclass import FairseqDataclass
 from torch import Tensor, nn
 
 from fairseq_meloformer.bridge import checkpoints as bridges
-from fairseq_meloformer.composing.command import made_with, numbers
-from fairseq_meloformer.composing.composer import Composer, Settings
-from fairseq_meloformer.composing.pieces import Job, PieceFolder
+from fairseq_meloformer.composing.command import numbers
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.piece import Piece, Settings
+from fairseq_meloformer.composing.pieces import Job, PieceFolder, made_with
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import SCOPES, MuseFormerConfig
 from fairseq_meloformer.museformer.sampling import Sampling
@@ -185,10 +186,9 @@ class PieceGenerator:
     def generate(self, jobs: Sequence[Job]) -> list[list[dict[str, Any]]]:
         """Compose what is not there yet of these pieces and write it; hypotheses in fairseq's form."""
         missing = self._folder.missing(jobs)
-        pieces = self._composer.compose([request for _, _, request in missing], self._settings)
         songs: dict[str, list[str]] = {}
         with self._folder.manifest:
-            for (prompt, number, _), piece in zip(missing, pieces, strict=True):
+            for (prompt, number, _), piece in zip(missing, self._compose(missing), strict=True):
                 row = self._folder.write(prompt, number, piece)
                 songs[row["piece"]] = piece.tokens
                 logger.info("%s", self._folder.directory / row["files"]["midi"])
@@ -197,6 +197,13 @@ class PieceGenerator:
             [_hypothesis(torch.tensor([*vocabulary.ids(songs.get(f"{prompt.id}-{number}", [])), END]))]
             for prompt, number, _ in jobs
         ]
+
+    def _compose(self, jobs: Sequence[Job]) -> Iterator[Piece]:
+        """Pieces of a batch; a foreign model takes one at a time."""
+        together = 1 if isinstance(self._composer.model, ForeignMuseFormer) else max(1, len(jobs))
+        for first in range(0, len(jobs), together):
+            requests = [request for _, _, request in jobs[first : first + together]]
+            yield from self._composer.compose(requests, self._settings)
 
 
 def _hypothesis(tokens: Tensor) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import pytest
 from injection.models import DIM, LAYERS, bridge, museformer
 
-from fairseq_meloformer.composing.composer import Composer, Settings, plan_of
+from fairseq_meloformer.composing.composer import Composer, plan_of
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
 from fairseq_meloformer.midi.notes import DRUMS

@@ -6,17 +6,11 @@ import pytest
 import torch
 from injection.models import bridge, museformer
 
-from fairseq_meloformer.composing.composer import Composer, Piece, Settings
-from fairseq_meloformer.composing.full_system import (
-    DecodingControl,
-    FullSystem,
-    Part,
-    drone,
-    f1,
-    quantiles_of,
-    shift_to,
-    shortfall,
-)
+from fairseq_meloformer.composing.choosing import drone, f1, nearest, shortfall
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.full_system import DecodingControl, quantiles_of, shift_to
+from fairseq_meloformer.composing.parts import Part
+from fairseq_meloformer.composing.piece import Piece, Settings
 from fairseq_meloformer.composing.tilt import tilt
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES, measure
@@ -64,7 +58,9 @@ def composer():
 
 
 def system(composer, **means):
-    return FullSystem(composer, Reader(), QUANTILES, DecodingControl(**{"best_of": 1, **means}))
+    return Composer(
+        composer.model, composer.bridge, DecodingControl(Reader(), **{"quantiles": QUANTILES, "best_of": 1, **means})
+    )
 
 
 def test_tempo_key_and_instruments_are_kept_exactly(composer):
@@ -101,7 +97,7 @@ def test_the_tilt_moves_what_is_asked_and_nothing_moves_without_it(composer):
 
 def test_an_understood_tempo_lies_on_the_asked_side_of_the_median(composer):
     quantiles = Quantiles.fit([dict.fromkeys(AXES, tempo) for tempo in (60.0, 120.0, 140.0)])
-    hasty = FullSystem(composer, Reader(), quantiles, DecodingControl(strength=0, best_of=1))
+    hasty = system(composer, quantiles=quantiles, strength=0)
     pieces = hasty.compose([Request("fast", seed=seed, bars=1) for seed in range(6)], SETTINGS)
     assert all(measure(piece.midi)["tempo"] > 121 for piece in pieces)
 
@@ -129,7 +125,7 @@ def test_the_nearest_of_several_is_kept_whatever_is_composed_with_it(composer):
     quantiles = Quantiles.fit(
         [measure(p.midi) for p in composer.compose([Request("", seed=s, bars=2) for s in range(8)], SETTINGS)]
     )
-    chooser = FullSystem(composer, Reader(), quantiles, DecodingControl(strength=0, best_of=6))
+    chooser = system(composer, quantiles=quantiles, strength=0, best_of=6)
     request = Request("loud", seed=3, bars=2)
     alone = chooser.compose([request], SETTINGS)[0]
     together = chooser.compose([Request("quiet", seed=4, bars=2), request], SETTINGS)[1]
@@ -199,7 +195,7 @@ def test_what_is_on_the_wrong_side_of_loudness_loses_more():
 
 
 def test_levels_are_the_models_or_else_the_embedded_ones(tmp_path):
-    assert set(quantiles_of(tmp_path / "checkpoint.pt").quantiles) >= set(AXES)
+    assert set(quantiles_of(tmp_path / "checkpoint.pt").values) >= set(AXES)
     QUANTILES.save(tmp_path / "quantiles.json")
     assert quantiles_of(tmp_path).values == QUANTILES.values
 
@@ -218,17 +214,16 @@ def test_what_stays_on_a_note_is_a_drone_in_whatever_octave():
     assert drone(Song(bar(166, 166, program=128) * 4)) == 0
 
 
-def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept(composer):
+def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept():
     part = Part(0, None, {"register": -0.5}, Exact())
     still, moving = (
         Piece(Request("low", bars=4), tokens, remi.decode(tokens))
         for tokens in (bar(38, 50, 26, 38) * 4, bar(36, 38, 41, 45) * 4)
     )
-    full = system(composer)
-    assert full._best([still, moving], [part]) is full._best([moving, still], [part]) is moving
+    assert nearest([still, moving], [part], QUANTILES) is nearest([moving, still], [part], QUANTILES) is moving
 
 
 @pytest.mark.parametrize("wrong", [{"best_of": 0}, {"strength": -1.0}])
 def test_means_are_checked(wrong):
     with pytest.raises(InputError, match="at least 1 candidate and a tilt of 0 to 10"):
-        DecodingControl(**wrong)
+        DecodingControl(Reader(), QUANTILES, **wrong)

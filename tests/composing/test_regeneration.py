@@ -9,7 +9,8 @@ from injection.models import bridge, museformer
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer import cli, midi
-from fairseq_meloformer.composing.composer import Composer, Settings, summaries_of
+from fairseq_meloformer.composing.composer import Composer, summaries_of
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.sampling import Sampling

@@ -7,7 +7,8 @@ import torch
 from injection.models import DIM, LAYERS, bridge, museformer
 
 from fairseq_meloformer import cli
-from fairseq_meloformer.composing.composer import Composer, Settings
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.composing.sections import joined, measure_sections, plan_requests
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import measure

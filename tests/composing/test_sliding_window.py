@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from injection.models import DIM, LAYERS, bridge, museformer
 
-from fairseq_meloformer.composing.composer import Composer, Settings
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.decoding import Songs, write
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.composing.sliding_window import from_bar, in_view, seed_of
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import hooks
@@ -73,7 +75,7 @@ def test_each_pass_is_given_the_plan_of_its_bars(composer, monkeypatch):
     seen = []
     real = hooks.inject
     monkeypatch.setattr(
-        "fairseq_meloformer.composing.composer.inject",
+        "fairseq_meloformer.composing.decoding.inject",
         lambda model, plan, **more: seen.append(plan) or real(model, plan, **more),
     )
     plan = torch.randn(14, LAYERS, DIM)
@@ -89,8 +91,9 @@ def test_each_bar_is_tilted_as_itself(composer):
     added = torch.zeros(1, 14, len(book))
     for bar in range(14):
         added[0, bar, first + bar] = 1000
-    piece = composer.compose(REQUESTS[:1], SETTINGS, bias=Bias(book, added, torch.zeros(1, 14)))[0]
-    for number, bar in enumerate(remi.bars(piece.tokens)):
+    wanted = Songs([[]], [14], [1], [set()], [None], bias=Bias(book, added, torch.zeros(1, 14)))
+    (song,) = write(composer.model, book, wanted, SETTINGS)
+    for number, bar in enumerate(remi.bars(book.tokens(song))):
         assert {token for token in bar if token.startswith("v-")} == {book.symbols[first + number]}
 
 

@@ -5,7 +5,8 @@ import torch
 from injection.models import DIM, LAYERS, bridge, museformer
 
 from fairseq_meloformer import midi
-from fairseq_meloformer.composing.composer import Composer, Settings
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
 from fairseq_meloformer.evaluation.oracle import RealSong

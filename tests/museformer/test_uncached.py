@@ -46,5 +46,5 @@ def test_songs_of_a_foreign_model_are_the_same(shared):
     model = tiny(shared)
     sampling, prompts = Sampling(max_tokens=12), [[530, 15], []]
     expected = generate(model, prompts, sampling)
-    found = generate(Foreign(model), prompts, sampling, chunking="infer", decoding=UncachedDecoding)
+    found = generate(Foreign(model), prompts, sampling, chunking="infer")
     assert found == expected

@@ -12,7 +12,8 @@ from small_corpus import SONGS, prepare
 
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.baselines.methods import SETTINGS
-from fairseq_meloformer.composing.composer import Composer, Settings
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.convert import convert
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.checkpoints import read_state

@@ -19,8 +19,9 @@ import torch
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.bridge import checkpoints as bridges
-from fairseq_meloformer.composing.composer import Composer, Piece, Settings
-from fairseq_meloformer.composing.full_system import DecodingControl, FullSystem
+from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.full_system import DecodingControl
+from fairseq_meloformer.composing.piece import Piece, Settings
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
 from fairseq_meloformer.measures.attributes import measure
@@ -223,9 +224,10 @@ def _composer(setup: Setup) -> Composer:
 
 
 @lru_cache(maxsize=1)
-def _full_system(setup: Setup, quantiles: str) -> FullSystem:
-    control = DecodingControl(strength=setup.tilt, best_of=setup.best_of)
-    return FullSystem(_composer(setup), _probe(setup.probe), Quantiles.load(quantiles), control)
+def _full_system(setup: Setup, quantiles: str) -> Composer:
+    plain = _composer(setup)
+    control = DecodingControl(_probe(setup.probe), Quantiles.load(quantiles), setup.tilt, setup.best_of)
+    return Composer(plain.model, plain.bridge, control)
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fairseq_meloformer.composing.full_system import f1
+from fairseq_meloformer.composing.choosing import f1
 from fairseq_meloformer.evaluation.control.measure import WINDOW, span_name
 from fairseq_meloformer.evaluation.control.scoring import Bootstrap, DirectionScore, is_right, medians
 from fairseq_meloformer.jobs import write_atomic

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fairseq_meloformer.composing.composer import Composer, Settings, ids_of, summaries_of
+from fairseq_meloformer.composing.composer import Composer, ids_of, summaries_of
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.evaluation.inspection.music import InspectedSong
 from fairseq_meloformer.evaluation.inspection.probes import correlation
 from fairseq_meloformer.injection.hooks import inject

@@ -12,7 +12,8 @@ import torch
 
 from fairseq_meloformer.bridge.baselines.objective import loss as own_loss
 from fairseq_meloformer.bridge.objective import Batch, Weights
-from fairseq_meloformer.composing.composer import Composer, Settings, vocabulary_of
+from fairseq_meloformer.composing.composer import Composer, vocabulary_of
+from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.corpus.tokens import TokenFile
 from fairseq_meloformer.encoders.embeddings import EmbeddingCache
 from fairseq_meloformer.errors import InputError

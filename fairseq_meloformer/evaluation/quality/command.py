@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer import jobs
 from fairseq_meloformer.bridge.model import Bridge
-from fairseq_meloformer.composing.composer import Composer, Piece, Settings, vocabulary_of
+from fairseq_meloformer.composing.composer import Composer, vocabulary_of
+from fairseq_meloformer.composing.piece import Piece, Settings
 from fairseq_meloformer.corpus.tokens import TokenFile
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.quality import musicality

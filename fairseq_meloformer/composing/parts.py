@@ -1,0 +1,80 @@
+"""What each section of a request is understood to ask for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.words import exact
+from fairseq_meloformer.words.directions import SILENCE
+from fairseq_meloformer.words.exact import Exact
+from fairseq_meloformer.words.probe import Probe
+from fairseq_meloformer.words.prompts import Request
+
+# From which strength on the reading for drums decides whether they play, also beside instruments that are named.
+_DRUMS_FROM: Final = 0.3
+_DRUMS_BESIDE_FROM: Final = 0.7
+
+
+@dataclass(frozen=True)
+class Part:
+    """What some bars (from 0, `last` not included; None for the end) are understood to ask for."""
+
+    first: int
+    last: int | None
+    profile: Mapping[str, float]
+    exact: Exact
+
+    @property
+    def programs(self) -> frozenset[int]:
+        """Instruments of the six that may play."""
+        programs = exact.SIX if self.exact.programs is None else self.exact.programs
+        drums = self.profile.get("drums", 0.0)
+        if self._drummed:
+            return programs | {DRUMS}
+        return programs - {DRUMS} if drums <= -_DRUMS_FROM and programs != {DRUMS} else programs
+
+    @property
+    def required(self) -> frozenset[int]:
+        """Instruments that should be heard."""
+        return (self.exact.playing | ({DRUMS} if self._drummed else set())) & self.programs
+
+    @property
+    def _drummed(self) -> bool:
+        return self.profile.get("drums", 0.0) >= (_DRUMS_BESIDE_FROM if self.exact.only else _DRUMS_FROM)
+
+    def as_row(self) -> dict[str, Any]:
+        """For the manifest."""
+        asked = {name: value for name, value in asdict(self.exact).items() if name in ("tempo", "key")}
+        profile = {axis: round(value, 3) for axis, value in self.profile.items()}
+        return {"first": self.first, "last": self.last, "profile": profile, **asked, "programs": sorted(self.programs)}
+
+
+def understand(probe: Probe, requests: Sequence[Request]) -> list[list[Part]]:
+    """What each request asks for, by section."""
+    spans = [_spans(request) for request in requests]
+    readings = iter(probe.read([text for request in spans for _, _, text in request]).tolist())
+    return [[_part(first, last, text, next(readings)) for first, last, text in request] for request in spans]
+
+
+def key_of(parts: Sequence[Part]) -> str | None:
+    """The key that a piece is to be moved to: the first that is named."""
+    return next((part.exact.key for part in parts if part.exact.key), None)
+
+
+def _spans(request: Request) -> list[tuple[int, int | None, str]]:
+    """First bar, the bar after the last, and text of each section, or of the whole piece."""
+    if not request.sections:
+        return [(0, None, request.text)]
+    return [(section.first - 1, section.last, section.text) for section in request.sections]
+
+
+def _part(first: int, last: int | None, text: str, values: Sequence[float]) -> Part:
+    asked = exact.read(text)
+    profile = {axis: value for axis, value in zip(AXES, values, strict=True) if abs(value) >= SILENCE}
+    if asked.key is not None:
+        profile["mode"] = 1.0 if asked.key.endswith("major") else -1.0
+    if "drums" not in profile and DRUMS in asked.playing:
+        profile["drums"] = _DRUMS_FROM
+    return Part(first, last, profile, asked)

@@ -1,0 +1,115 @@
+"""How pieces are made, what comes of it, and what can be told of one while it is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from miditoolkit import MidiFile
+
+from fairseq_meloformer import midi as midi_files
+from fairseq_meloformer.measures.attributes import Attributes, measure
+from fairseq_meloformer.museformer.config import Scope
+from fairseq_meloformer.museformer.sampling import Sampling
+from fairseq_meloformer.render import audio, pictures
+from fairseq_meloformer.tokens import remi
+from fairseq_meloformer.words.prompts import Request
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pieces are made.
+
+    Attributes:
+        sampling: how tokens are chosen; a piece ends with its bars, not with `max_tokens`.
+        injected: whether the plan is injected at all; without it this is plain MuseFormer.
+        scope: see `inject`; the model's own if None.
+        layers: see `inject`; those that the bridge makes if None.
+        strength: see `inject`.
+        guidance_scale: weight of the text in the bridge against no text.
+        nfe: evaluations of the bridge's network.
+        bar_tokens: most tokens in a bar.
+        steady_tempo: whether a piece, or each section of a timeline, keeps the tempo that it begins with.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    injected: bool = True
+    scope: Scope | None = None
+    layers: tuple[int, ...] | None = None
+    strength: float = 1.0
+    guidance_scale: float = 2.0
+    nfe: int = 10
+    bar_tokens: int = 512
+    steady_tempo: bool = True
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A composed piece.
+
+    Attributes:
+        request: what was wanted.
+        tokens: in the model's key.
+        midi: six tracks, in the key of the piece.
+        about: what its maker has to say for the manifest.
+    """
+
+    request: Request
+    tokens: list[str]
+    midi: MidiFile
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def attributes(self) -> Attributes:
+        """What is measured in it, see `measures.attributes.measure`."""
+        return measure(self.midi)
+
+    def save(self, path: str | Path) -> None:
+        """Write the MIDI file."""
+        midi_files.write(self.midi, path)
+
+    def picture(self, path: str | Path, title: str | None = None) -> None:
+        """Draw the piano roll as a PNG file, under the text or another title."""
+        pictures.piano_roll(self.midi, path, title=self.request.text if title is None else title)
+
+    def sound(self, path: str | Path) -> bool:
+        """Render a WAV file; False if no synthesiser and soundfont are installed."""
+        return audio.render(self.midi, path)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A bar was finished.
+
+    All candidates of a piece are written side by side, and which is kept is known when all are finished: until then
+    each is a draft. What has one candidate and no key to be moved to will begin as it does here.
+
+    Attributes:
+        request: the piece's.
+        piece: its number among those that are composed together, from 0.
+        candidate: number of the draft, from 0.
+        candidates: how many there are.
+        bars: finished ones.
+        total: bars that the piece will have.
+        tokens: of the finished bars, in the model's key.
+        settled: whether the piece will begin with these very notes.
+    """
+
+    request: Request
+    piece: int
+    candidate: int
+    candidates: int
+    bars: int
+    total: int
+    tokens: list[str]
+    settled: bool
+
+    @property
+    def midi(self) -> MidiFile:
+        """The finished bars."""
+        return remi.decode(remi.transpose(self.tokens, self.request.transposition))
+
+
+OnBar = Callable[[Progress], None]
+"""Told of every finished bar. What it raises ends the composing."""
