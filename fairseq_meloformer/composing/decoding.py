@@ -75,7 +75,7 @@ class Songs:
     bars: list[int]
     seeds: list[int]
     tempo_changes: list[set[int]]
-    pitches: list[Mapping[int, range] | None]
+    pitches: Sequence[Mapping[int, range] | None]
     plan: Plan | None = None
     bias: Bias | None = None
 
