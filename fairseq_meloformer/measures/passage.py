@@ -81,7 +81,8 @@ class Passage:
 
     @property
     def _line_steps(self) -> Integers:
-        return np.rint((self.lines - self.lines[0]) * STEPS).astype(np.int64)
+        steps: Integers = np.rint((self.lines - self.lines[0]) * STEPS).astype(np.int64)
+        return steps
 
     @cached_property
     def steps(self) -> Integers:

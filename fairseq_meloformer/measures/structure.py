@@ -19,7 +19,7 @@ _PENALTY: Final = -2.0  # what the others count
 
 
 def structureness(passage: Passage) -> dict[str, float]:
-    """Largest fitness (0..1) of a segment of each of the `RANGES` of lengths; nothing of music without pitched notes."""
+    """Largest fitness (0..1) of a segment of each length of `RANGES`; nothing of music without pitched notes."""
     chroma = _pitch_classes(passage.pitched)
     if not chroma.any():
         return {}

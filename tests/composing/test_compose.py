@@ -122,7 +122,7 @@ def test_bad_arguments_are_refused_in_one_message(arguments, reason, models, tmp
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"id": "a"}', 'line 1 must have a "text"'),
+        ('{"id": "a"}', 'line 1: must have a "text"'),
         ('{"id": "a/b", "text": "x"}', "without slashes"),
         ('{"text": "x", "bars": "four"}', '"bars" must be a whole number'),
         ('{"text": ', "must be JSON"),
