@@ -109,7 +109,7 @@ def test_plan_from_a_song_and_no_injection(models, tmp_path):
         (["rain", "--count", "0", "--bars", "-1"], "--count must be at least 1, received 0; --bars"),
         (["rain", "--no-injection", "--plan-from", "x"], "no use for --plan-from"),
         (["--prompts", "missing.txt"], "there is no file missing.txt"),
-        (["rain", "rain"], "both called 'rain'"),
+        (["rain", "rain"], "'rain' comes twice"),
         (["rain", "--model", "nowhere"], "nowhere"),
     ],
 )
