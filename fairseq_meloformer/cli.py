@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from fairseq_meloformer import __version__
-from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.errors import InputError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name: str = table.parse_args(arguments[:1]).command
     try:
         return _run(name, arguments[1:])
-    except InputError as error:
-        print(f"meloformer {name}: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"meloformer {name}: {in_words(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nmeloformer {name}: stopped; the same command again goes on from here", file=sys.stderr)

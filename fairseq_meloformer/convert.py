@@ -12,6 +12,7 @@ from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.config import SCOPES, Scope
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
+from fairseq_meloformer.weights import described
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +63,8 @@ def convert(
         return trained
     loaded = checkpoints.load(checkpoint, vocabulary)
     config = loaded.config if scope is None else replace(loaded.config, scope=scope)
-    model = MuseFormer(config if most_bars is None else replace(config, most_bars=most_bars))
-    checkpoints.assign(model, loaded.parameters)
+    config = config if most_bars is None else replace(config, most_bars=most_bars)
+    model = described(lambda: MuseFormer(config))
+    checkpoints.assign(model, loaded.parameters, str(checkpoint))
     model.save_pretrained(directory)
     return model

@@ -1,4 +1,6 @@
+import errno
 import importlib
+import os
 import subprocess
 import sys
 import time
@@ -46,6 +48,22 @@ def test_unusable_input_is_one_line_without_a_traceback(command, capsys):
     command(run)
     assert cli.main(["try"]) == 2
     assert capsys.readouterr().err == "meloformer try: --bars must be at least 1, received 0\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.ENOTDIR, "a file stands in its place")],
+)
+def test_what_the_machine_refuses_is_one_line_too(command, capsys, number, said):
+    def run(_):
+        raise OSError(number, os.strerror(number), "/there/it.mid")
+
+    command(run)
+    assert cli.main(["try"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("meloformer try: /there/it.mid: ")
+    assert said in shown
+    assert shown.count("\n") == 1
 
 
 def test_other_errors_keep_their_traceback(command):

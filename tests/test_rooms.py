@@ -13,6 +13,7 @@ ROOMS = (
     "stamps",
     "workers",
     "jobs",
+    "weights",
     "pretrained",
     "midi",
     "tokens",

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from fairseq_meloformer import weights
 from fairseq_meloformer.bridge.model import Bridge, BridgeConfig
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.checkpoints import read_state
@@ -26,11 +27,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Bridge:
     if not is_bridge(state):
         raise InputError(f"{path} must be a checkpoint of the task summary_bridge, but holds another model")
     average = {name.removeprefix(_AVERAGE): value for name, value in state.items() if name.startswith(_AVERAGE)}
-    try:
-        bridge = Bridge(BridgeConfig.from_json(state[_EXTRA][STATE]))
-        bridge.load_state_dict(average)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path} does not hold a bridge of this version: {error}") from error
+    config = weights.checked(BridgeConfig, state[_EXTRA][STATE], str(path))
+    bridge = weights.described(lambda: Bridge(config))
+    weights.fill(bridge, average, str(path))
     return bridge.to(device).eval()
 
 

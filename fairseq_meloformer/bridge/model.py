@@ -1,18 +1,17 @@
 """The bridge as a whole: networks, statistics, and the identity of the text encoder it was trained with."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from fairseq_meloformer import weights
 from fairseq_meloformer.bridge import sampler
 from fairseq_meloformer.bridge.baselines import vae
 from fairseq_meloformer.bridge.baselines.methods import DENOISING, WITH_END, Method
@@ -80,8 +79,12 @@ class BridgeConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no bridge can be built from."""
-        if min(self.layers, self.dim, self.text_dim, self.most_bars) < 1:
-            raise InputError(f"layers, dim, text_dim and most_bars must be at least 1; received {self}")
+        sizes = (self.layers, self.dim, self.text_dim, self.most_bars)
+        if not 1 <= min(sizes) <= max(*sizes, self.bank) <= weights.LARGEST or min(self.bank, self.components) < 0:
+            raise InputError(
+                f"layers, dim, text_dim and most_bars must be from 1 to {weights.LARGEST}, components and bank at "
+                f"least 0; received {self}"
+            )
         if self.endpoint not in get_args(EndpointKind):
             raise InputError(f"endpoint must be one of {', '.join(get_args(EndpointKind))}; received {self.endpoint!r}")
         if self.method not in get_args(Method):
@@ -100,13 +103,6 @@ class BridgeConfig:
                 f"plan_layers must be some of the MuseFormer's layers 0 to {self.layers - 1}, in order and each once; "
                 f"received {self.plan_layers}"
             )
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Build from what ``dataclasses.asdict`` and JSON made of one."""
-        network, process = NetworkConfig(**fields["network"]), BridgeProcess(**fields["process"])
-        layers = None if fields.get("plan_layers") is None else tuple(fields["plan_layers"])
-        return cls(**{**fields, "network": network, "process": process, "plan_layers": layers})
 
 
 class Bridge(nn.Module):
@@ -315,14 +311,12 @@ class Bridge(nn.Module):
                     f"{directory} must be a bridge (config.json and model.safetensors); {name} is missing, there is "
                     f"{there}. `scripts/train_bridge.sh` writes one"
                 )
-        try:
-            fields = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-            if fields.pop("kind", None) != "bridge":
-                raise InputError(f"{directory / 'config.json'} must describe a bridge (kind: bridge); it does not")
-            bridge = cls(BridgeConfig.from_json(fields), encoder)
-            bridge.load_state_dict(load_file(directory / "model.safetensors"))
-        except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
-            raise InputError(f"{directory} does not hold a bridge of this version: {error}") from error
+        fields = weights.read_fields(directory)
+        if fields.pop("kind", None) != "bridge":
+            raise InputError(f"{directory / 'config.json'} must describe a bridge (kind: bridge); it does not")
+        config = weights.checked(BridgeConfig, fields, str(directory / "config.json"))
+        bridge = weights.described(lambda: cls(config, encoder))
+        weights.fill(bridge, weights.read_tensors(directory / "model.safetensors"), str(directory))
         return bridge.to(device).eval()
 
     def _checked(self, encoder: TextEncoder) -> TextEncoder:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.weights import DEEPEST, LARGEST
 
 _FREQUENCIES = 64
 
@@ -40,8 +41,11 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes of which no network can be built."""
-        if min(self.width, self.depth, self.heads, self.conditioning, self.endpoint_depth) < 1:
-            raise InputError(f"sizes of the bridge's networks must be at least 1; received {self}")
+        sizes, depths = (self.width, self.heads, self.conditioning), (self.depth, self.endpoint_depth)
+        if not (min(*sizes, *depths) >= 1 and max(sizes) <= LARGEST and max(depths) <= DEEPEST):
+            raise InputError(
+                f"sizes of the bridge's networks must be from 1 to {LARGEST}, depths to {DEEPEST}; received {self}"
+            )
         if self.width % (2 * self.heads):
             raise InputError(
                 f"width must be a multiple of twice the heads, for rotary positions; "

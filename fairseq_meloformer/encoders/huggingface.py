@@ -48,8 +48,9 @@ _Tokenize = Callable[[list[str]], tuple[Tensor, Tensor, Tensor]]
 
 
 def _model(name: str) -> tuple[nn.Module, PretrainedConfig]:
+    # Without False, a person at a terminal is asked whether to run the directory's own code.
     try:
-        model = AutoModel.from_pretrained(name)
+        model = AutoModel.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"hf:{name} must be a directory with config.json and model.safetensors, or the id of a model that was "
@@ -85,7 +86,7 @@ def _tokenizer(name: str, config: PretrainedConfig, longest: int) -> tuple[_Toke
             f"(*.model); it has {sorted(path.name for path in directory.iterdir())}"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"the tokenizer of hf:{name} cannot be loaded: {error}") from error
     return _AutoTokenizer(tokenizer, longest), _tokenizer_hash(tokenizer)

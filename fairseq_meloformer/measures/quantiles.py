@@ -3,6 +3,7 @@
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -65,16 +66,19 @@ class Quantiles:
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(
-                {str(name): [float(value) for value in values] for name, values in content["quantiles"].items()},
-                int(content["count"]),
-            )
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            found = {str(name): [float(value) for value in values] for name, values in content["quantiles"].items()}
+            count = int(content["count"])
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path} must hold a corpus's quantiles "
                 f"(JSON with 'count' and 'quantiles', as `meloformer prepare` writes beside its data), "
                 f"but cannot be read as such: {error!r}"
             ) from error
+        wrong = [name for name in AXES if not _rises(found.get(name, []))]
+        wrong += [name for name, values in found.items() if name not in AXES and not _rises(values)]
+        if wrong:
+            raise InputError(f"{path} must have numbers that rise for each attribute; {', '.join(wrong)} has none")
+        return cls(found, count)
 
     def position(self, name: str, value: float) -> float:
         """Where `value` of attribute `name` lies in the corpus, in [-1, 1]; see the class."""
@@ -94,6 +98,10 @@ class Quantiles:
         """Position of every numeric attribute that the corpus has too, in the order of `ATTRIBUTES`."""
         numbers = ((name, attributes.get(name)) for name in self.values)
         return {name: self.position(name, value) for name, value in numbers if isinstance(value, (int, float))}
+
+
+def _rises(values: list[float]) -> bool:
+    return len(values) > 1 and all(low <= high for low, high in pairwise(values))
 
 
 def _rank(quantiles: list[float], value: float) -> float:

@@ -15,21 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from numpy._core.multiarray import scalar as numpy_scalar  # where numpy itself says that its pickles come from
 from torch import Tensor, nn
 
+from fairseq_meloformer import weights
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.museformer.arguments import config_from_arguments, vocabulary_of
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
+from fairseq_meloformer.weights import CONFIG, WEIGHTS
 
-WEIGHTS = "model.safetensors"
 EMBEDDING = "embed_regular_tokens.weight"
-CONFIG = "config.json"
 PREFIX = "decoder."
 """What fairseq puts in front of the names of a language model's parameters."""
 
@@ -110,8 +109,8 @@ def read_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} was not loaded: {_refusal(path)}") from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"{path} must be a fairseq checkpoint, but cannot be read as one: {error}") from error
+    except Exception as error:  # a broken or hostile file makes torch raise whatever it likes
+        raise InputError(f"{path} must be a fairseq checkpoint, but cannot be read as one: {error!r}") from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise InputError(f"{path} must be a fairseq checkpoint with 'model' and 'args' or 'cfg', but holds {found}")
@@ -123,8 +122,8 @@ def _refusal(path: str | Path) -> str:
     try:
         with torch.serialization.safe_globals(list(SAFE_TYPES)):
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, IndexError):
-        names = []  # not even a well-formed archive
+    except Exception:  # noqa: BLE001  not even a well-formed archive
+        names = []
     if not names:
         return "it must be a fairseq checkpoint (.pt), but is no file that torch.save wrote"
     return (
@@ -135,9 +134,11 @@ def _refusal(path: str | Path) -> str:
 
 def _from_state(path: Path, state: Mapping[str, Any], vocabulary: Vocabulary | None) -> Loaded:
     arguments, form = _arguments(path, state)
+    if other := [name for name, value in state["model"].items() if not isinstance(value, Tensor)]:
+        raise InputError(f"{path} must hold a MuseFormer, whose parameters are tensors; {other[:3]} are none")
     parameters = _distinct(path, state["model"])
     embedding = parameters.get(EMBEDDING)
-    if embedding is None:
+    if embedding is None or not embedding.dim():
         raise InputError(
             f"{path} must hold a MuseFormer (arch museformer_lm...), but is of arch "
             f"{arguments.get('arch', 'unknown')!r} with parameters like {sorted(parameters)[:3]}"
@@ -152,11 +153,18 @@ def _from_state(path: Path, state: Mapping[str, Any], vocabulary: Vocabulary | N
         config = config_from_arguments(arguments, vocabulary)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    history = state.get("optimizer_history") or [{}]
-    updates = history[-1].get("num_updates")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} must have the arguments of a MuseFormer's training, but {error}") from error
     # Copies: the file may be rewritten while the model is in use.
     parameters = {name: tensor.clone() for name, tensor in parameters.items()}
-    return Loaded(config, parameters, {"path": str(path), "form": form, "updates": updates})
+    return Loaded(config, parameters, {"path": str(path), "form": form, "updates": _updates(state)})
+
+
+def _updates(state: Mapping[str, Any]) -> int | None:
+    match state.get("optimizer_history"):
+        case [*_, {"num_updates": int(updates)}]:
+            return updates
+    return None
 
 
 def _arguments(path: Path, state: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -168,7 +176,8 @@ def _arguments(path: Path, state: Mapping[str, Any]) -> tuple[dict[str, Any], st
         parts = [cfg.get("task"), cfg.get("model")]
         merged: dict[str, Any] = {}
         for part in parts:
-            merged |= vars(part) if isinstance(part, argparse.Namespace) else dict(part or {})
+            if isinstance(part, argparse.Namespace | Mapping):
+                merged |= vars(part) if isinstance(part, argparse.Namespace) else part
         return merged, "fairseq 0.12"
     raise InputError(f"{path} must say how it was trained in 'args' or 'cfg', but holds only {sorted(map(str, state))}")
 
@@ -194,14 +203,10 @@ def _load_directory(directory: Path) -> Loaded:
     for needed in (WEIGHTS, CONFIG):
         if not (directory / needed).is_file():
             raise InputError(_missing(directory, needed))
-    try:
-        config = MuseFormerConfig.from_json((directory / CONFIG).read_text(encoding="utf-8"))
-        with safetensors.safe_open(directory / WEIGHTS, "pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    except InputError as error:
-        raise InputError(f"{directory / CONFIG}: {error}") from error
-    except (safetensors.SafetensorError, UnicodeDecodeError) as error:
-        raise InputError(f"{directory / WEIGHTS} must be a safetensors file, but cannot be read: {error}") from error
+    fields = weights.read_fields(directory)
+    fields.pop("model_type", None)
+    config = weights.checked(MuseFormerConfig, fields, str(directory / CONFIG))
+    stored = weights.read_tensors(directory / WEIGHTS)
     return Loaded(config, _distinct(directory, stored), {"path": str(directory), "form": "directory"})
 
 
@@ -218,26 +223,13 @@ def _missing(directory: Path, needed: str) -> str:
     return f"{directory} must hold {WEIGHTS} and {CONFIG}, but {needed} is missing (there is {found}); {hint}"
 
 
-def assign(model: nn.Module, parameters: Mapping[str, Tensor]) -> None:
+def assign(model: nn.Module, parameters: Mapping[str, Tensor], where: str = "a MuseFormer") -> None:
     """Give a model (possibly on the meta device) these parameters, in float32.
 
     Raises:
-        InputError: parameters that are missing, unknown or of another shape, all of them at once.
+        InputError: see `weights.fill`.
     """
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    names = {canonical(name) for name in expected}
-    problems = [f"{name} is missing" for name in sorted(names - set(parameters))]
-    problems += [f"{name} is unknown" for name in sorted(set(parameters) - names)]
-    problems += [
-        f"{name} must be {tuple(expected[name])}, received {tuple(parameters[name].shape)}"
-        for name in sorted(names & set(parameters))
-        if expected[name] != parameters[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 6} more" if len(problems) > 6 else ""
-        raise InputError(f"these parameters do not fit the model's configuration: {'; '.join(problems[:6])}{more}")
-    full = {name: parameters[name].float() for name in names}
-    model.load_state_dict({name: full[canonical(name)] for name in expected}, assign=True)
+    weights.fill(model, parameters, where, canonical)
 
 
 def save(directory: str | Path, config: MuseFormerConfig, state: Mapping[str, Tensor]) -> None:

@@ -3,10 +3,11 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.pattern import BarPattern
+from fairseq_meloformer.weights import DEEPEST, LARGEST
 
 Chunking = Literal["infer", "train", "bosbar"]
 CHUNKINGS: tuple[str, ...] = get_args(Chunking)
@@ -66,7 +67,16 @@ class MuseFormerConfig:
         Raises:
             InputError: sizes that do not fit together.
         """
-        problems = []
+        sizes = ("vocabulary_size", "dim", "ffn_dim", "heads", "token_dim", "bar_dim", "beat_dim")
+        problems = [
+            f"{name} must be from 1 to {LARGEST}, received {size}"
+            for name in sizes
+            if not 1 <= (size := getattr(self, name)) <= LARGEST
+        ]
+        if not 1 <= self.layers <= DEEPEST:
+            problems.append(f"layers must be from 1 to {DEEPEST}, received {self.layers}")
+        if problems:  # the rest would calculate with them
+            raise InputError("MuseFormer configuration: " + "; ".join(problems))
         if self.dim % self.heads:
             problems.append(f"dim must be a multiple of heads, received dim {self.dim} and heads {self.heads}")
         problems += [
@@ -74,6 +84,18 @@ class MuseFormerConfig:
             for name, value in (("bar_dim", self.bar_dim), ("beat_dim", self.beat_dim))
             if value % 2 or value < 4
         ]
+        problems += [
+            f"{name} must be at least 0 and below 1, received {value}"
+            for name, value in (("dropout", self.dropout), ("attention_dropout", self.attention_dropout))
+            if not 0 <= value < 1
+        ]
+        problems += [
+            f"{name} must be a first and an end in the vocabulary (0..{self.vocabulary_size}), received {first}, {end}"
+            for name, (first, end) in (("onset_ids", self.onset_ids), ("offbeat_ids", self.offbeat_ids))
+            if not 0 <= first <= end <= self.vocabulary_size
+        ]
+        if self.scope not in SCOPES:
+            problems.append(f"scope must be one of {', '.join(SCOPES)}, received {self.scope!r}")
         if len(self.patterns) not in {1, self.layers}:
             problems.append(f"patterns must be 1 or one per layer ({self.layers}), received {len(self.patterns)}")
         if self.chunking not in CHUNKINGS:
@@ -88,35 +110,5 @@ class MuseFormerConfig:
         return self.patterns[layer if len(self.patterns) > 1 else 0]
 
     def to_json(self) -> str:
-        """JSON text that `from_json` reads back."""
+        """JSON text that `weights.checked` reads back."""
         return json.dumps(dataclasses.asdict(self), indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> "MuseFormerConfig":
-        """Read what `to_json` wrote.
-
-        Raises:
-            InputError: not JSON, or fields that this version does not know.
-        """
-        try:
-            values: dict[str, Any] = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"a MuseFormer config.json must be JSON: {error}") from error
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known - {"model_type"}):
-            raise InputError(f"a MuseFormer config.json may hold {sorted(known)}, received also {unknown}")
-        values.pop("model_type", None)
-        if "patterns" in values:
-            values["patterns"] = tuple(
-                BarPattern(near=_spans(pattern["near"]), far=_spans(pattern["far"])) for pattern in values["patterns"]
-            )
-        for name in ("onset_ids", "offbeat_ids"):
-            if name in values:
-                first, end = values[name]
-                values[name] = (first, end)
-        return cls(**values)
-
-
-def _spans(values: list[Any]) -> tuple[Any, ...]:
-    """JSON has no tuples: turn the pairs back."""
-    return tuple(tuple(value) if isinstance(value, list) else value for value in values)

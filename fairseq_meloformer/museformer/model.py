@@ -16,6 +16,7 @@ from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.layers import Layer, LayerOutput
 from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, lay_out
 from fairseq_meloformer.tokens.vocabulary import PAD
+from fairseq_meloformer.weights import described
 
 READING: CallState[Reading] = CallState("reading")
 _SUMMARY_ROWS: CallState[SummaryRows] = CallState("summary_rows")
@@ -62,9 +63,8 @@ class MuseFormer(nn.Module):
             InputError: nothing that can be read, with what is missing and what to do.
         """
         loaded = checkpoints.load(path)
-        with torch.random.fork_rng(devices=[]):  # initial values are drawn for nothing, and leave no trace
-            model = cls(loaded.config)
-        checkpoints.assign(model, loaded.parameters)
+        model = described(lambda: cls(loaded.config))
+        checkpoints.assign(model, loaded.parameters, str(path))
         return model.eval()
 
     def save_pretrained(self, directory: str | Path) -> None:

@@ -49,9 +49,16 @@ class Sampling:
             InputError: a value out of its range.
         """
         checks = (
-            (self.temperature > 0, f"temperature must be above 0, received {self.temperature} (top_k 1 is greedy)"),
+            (
+                0.01 <= self.temperature <= 100,
+                f"temperature must be from 0.01 to 100, received {self.temperature} (top_k 1 is greedy)",
+            ),
             (self.top_k >= 0, f"top_k must be at least 0, received {self.top_k}"),
             (0 < self.top_p <= 1, f"top_p must be in (0, 1], received {self.top_p}"),
+            (
+                abs(self.logit_guidance) <= 100,
+                f"logit_guidance must be from -100 to 100, received {self.logit_guidance}",
+            ),
             (self.max_tokens >= 1, f"max_tokens must be at least 1, received {self.max_tokens}"),
         )
         if problems := [text for holds, text in checks if not holds]:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.errors import InputError, in_words
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.arguments import arguments_from_config
+from fairseq_meloformer.weights import WEIGHTS
 
 State = dict[str, Any]
 Function = Callable[..., Any]
@@ -86,8 +87,8 @@ def _logging() -> None:
 def _messages() -> None:
     # fairseq's commands let every error end in a traceback, under which a message to the user is hard to find.
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, InputError):
-            sys.stderr.write(f"error: {error}\n")
+        if isinstance(error, InputError | OSError):
+            sys.stderr.write(f"error: {in_words(error)}\n")
         else:
             sys.__excepthook__(kind, error, trace)
 
@@ -125,7 +126,7 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_o
     from fairseq import checkpoint_utils  # noqa: PLC0415
     from fairseq.dataclass.utils import overwrite_args_by_name  # noqa: PLC0415
 
-    if Path(path).is_dir() or Path(path).name == checkpoints.WEIGHTS:
+    if Path(path).is_dir() or Path(path).name == WEIGHTS:
         state = _directory_state(path)
     else:
         state = checkpoints.read_state(path)
@@ -171,7 +172,7 @@ def _reading_directories(load_checkpoint: Function) -> Function:
         for name in ("finetune_from_model", "restore_file"):
             given = cfg[name]
             if given and Path(given).is_dir():
-                cfg[name] = str(Path(given) / checkpoints.WEIGHTS)
+                cfg[name] = str(Path(given) / WEIGHTS)
         # Otherwise rank 0 sends the others a pickle, which torch's safe reader refuses: it holds omegaconf's classes.
         cfg.load_checkpoint_on_all_dp_ranks = True
         return load_checkpoint(cfg, trainer, **passthrough)

@@ -5,19 +5,18 @@ obeyed can be told from one that was not understood. What a text says in so many
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from fairseq_meloformer import weights
 from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.errors import InputError
@@ -53,6 +52,13 @@ class ProbeConfig:
     hidden: int = 1024
     dropout: float = 0.3
     hidden_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what no probe can be built from."""
+        if not (1 <= min(self.text_dim, self.hidden) <= max(self.text_dim, self.hidden) <= weights.LARGEST):
+            raise InputError(f"text_dim and hidden must be from 1 to {weights.LARGEST}; received {self}")
+        if not (0 <= self.dropout < 1 and 0 <= self.hidden_dropout < 1):
+            raise InputError(f"dropout and hidden_dropout must be at least 0 and below 1; received {self}")
 
 
 def _named(text: str) -> dict[str, float]:
@@ -153,20 +159,16 @@ class Probe(nn.Module):
                     f"{directory} must be a probe (config.json and model.safetensors); {name} is missing, there is "
                     f"{there}. `{TRAINING} {directory}` writes one"
                 )
-        try:
-            fields: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-            kind, axes = fields.pop("kind", None), tuple(fields.pop("axes", ()))
-            if (kind, axes) != ("probe", tuple(AXES)):
-                raise InputError(
-                    f"{directory / 'config.json'} must describe a probe of the axes {', '.join(AXES)}; it describes "
-                    f"a {kind} of {', '.join(axes) or 'no axes'}"
-                )
-            probe = cls(ProbeConfig(**fields), encoder)
-            probe.load_state_dict(
-                {name: tensor.float() for name, tensor in load_file(directory / "model.safetensors").items()}
+        fields = weights.read_fields(directory)
+        kind, axes = fields.pop("kind", None), fields.pop("axes", None)
+        if (kind, axes) != ("probe", list(AXES)):
+            raise InputError(
+                f"{directory / 'config.json'} must describe a probe of the axes {', '.join(AXES)}; it describes "
+                f"a {kind} of {axes}"
             )
-        except (TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
-            raise InputError(f"{directory} does not hold a probe of this version: {error}") from error
+        config = weights.checked(ProbeConfig, fields, str(directory / "config.json"))
+        probe = weights.described(lambda: cls(config, encoder))
+        weights.fill(probe, weights.read_tensors(directory / "model.safetensors"), str(directory))
         return probe.eval()
 
     def _checked(self, encoder: TextEncoder) -> TextEncoder:

