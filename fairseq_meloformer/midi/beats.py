@@ -59,7 +59,11 @@ def align(midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> MidiFile:
     Raises:
         InputError: see `place`.
     """
-    placement = place(midi, metres)
+    return moved(midi, place(midi, metres))
+
+
+def moved(midi: MidiFile, placement: Placement) -> MidiFile:
+    """The song in the metre and at the time of a placement."""
     signature = TimeSignature(*METRES[index_of(placement.metre)], 0)
     if not placement.shift and midi.time_signature_changes == [signature]:
         return midi
@@ -90,12 +94,21 @@ def place(midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> Placement:
             "A song in 1/4 must have its notes on a grid, to find its bars, but these lie anywhere. Leave the file out."
         )
     if not beats_only and (clarity < _CLEAR or abs(offset) <= _TOLERANCE):
-        metre, shift = regular(grid, metres)
-        return Placement(spelled(metre), round(shift * midi.ticks_per_beat / POSITIONS))
+        return as_written(midi, metres)
     metre = INDICES[4, 4] if beats_only and FOUR_FOUR in metres else main_metre(grid, metres)
     first = offset + _bar_line(song, offset, metre) / 4
     bar = LENGTHS[metre] / POSITIONS
     return Placement(spelled(metre), round(-first % bar * midi.ticks_per_beat))
+
+
+def as_written(midi: MidiFile, metres: Sequence[str]) -> Placement:
+    """Where the bars of a song are when its bar lines are believed.
+
+    Raises:
+        InputError: see `metre.regular`.
+    """
+    metre, shift = regular(song_grid(midi), metres)
+    return Placement(spelled(metre), round(shift * midi.ticks_per_beat / POSITIONS))
 
 
 def _grid(onset: Floats) -> tuple[float, float]:

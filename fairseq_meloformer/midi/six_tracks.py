@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-from miditoolkit import Instrument, MidiFile, TimeSignature
+from miditoolkit import Instrument, MidiFile
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.beats import align
 from fairseq_meloformer.midi.garbage_collection import paused
-from fairseq_meloformer.midi.metre import FOUR_FOUR, LENGTHS, METRES, POSITIONS, one_metre, song_grid, to_positions
+from fairseq_meloformer.midi.metre import FOUR_FOUR, INDICES, LENGTHS, METRES, POSITIONS, to_positions
 from fairseq_meloformer.midi.notes import DRUMS, Notes, notes, one_voice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LEAD, BASS, GUITAR, PIANO, STRINGS = 80, 43, 25, 0, 48
 
-_NAMES: Final = {
+NAMES: Final = {
     LEAD: "Lead", DRUMS: "Drums", BASS: "Bass", GUITAR: "Guitar", PIANO: "Piano", STRINGS: "Strings"
 }  # fmt: skip
 _MELODY: Final = re.compile(
@@ -84,24 +84,48 @@ def merge_six_tracks(midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> Mi
             notes or 3 pitches; no lead; more than 15 % of the notes cross a bar line although they begin off the beat.
     """
     midi = align(midi, metres)
-    metre = one_metre(song_grid(midi))
-    song = notes(midi)
-    _require_enough(song)
-    roles = _roles(_tracks(midi, song, LENGTHS[metre] / POSITIONS))
-    roles |= {index: DRUMS for index, track in enumerate(midi.instruments) if track.is_drum and track.notes}
+    _require_enough(notes(midi))
+    roles = roles_of(midi)
+    if LEAD not in roles.values():
+        raise InputError(
+            "A song must have a lead: a track named as melody, a high line without chords, or one of programs 73-88. "
+            "This one has none; name its melody track 'melody', or leave it out."
+        )
+    merged = merged_to(midi, roles)
+    _require_metre(merged, _metre(midi))
+    return merged
+
+
+def roles_of(midi: MidiFile) -> dict[int, int]:
+    """Program of the six that each track of a song goes to, by its index; tracks that are left out are not in it.
+
+    Args:
+        midi: as `align` makes it. It need not have a lead, or as many notes as `merge_six_tracks` wants.
+    """
+    roles = _roles(_tracks(midi, notes(midi), LENGTHS[_metre(midi)] / POSITIONS))
+    return roles | {index: DRUMS for index, track in enumerate(midi.instruments) if track.is_drum and track.notes}
+
+
+def merged_to(midi: MidiFile, roles: Mapping[int, int]) -> MidiFile:
+    """The song, which is as `align` makes it, with the tracks of each role (program of the six) in one."""
     merged = MidiFile(ticks_per_beat=midi.ticks_per_beat)
     merged.max_tick = midi.max_tick
     merged.tempo_changes = midi.tempo_changes
-    merged.time_signature_changes = [TimeSignature(*METRES[metre], 0)]
-    for program, name in _NAMES.items():
+    merged.time_signature_changes = midi.time_signature_changes
+    for program, name in NAMES.items():
         parts = [track.notes for index, track in enumerate(midi.instruments) if roles.get(index) == program]
         if parts:
             voice = Instrument(program % DRUMS, program == DRUMS, name)
             together = [note for part in parts for note in part]
             voice.notes = one_voice(together, to_positions([note.start for note in together], midi.ticks_per_beat))
             merged.instruments.append(voice)
-    _require_metre(merged, metre)
     return merged
+
+
+def _metre(midi: MidiFile) -> int:
+    """Index of the metre of a song that `align` made."""
+    (signature,) = midi.time_signature_changes
+    return INDICES[signature.numerator, signature.denominator]
 
 
 def _tracks(midi: MidiFile, song: Notes, bar: float) -> list[_Track]:
@@ -157,13 +181,7 @@ def _lead(tracks: list[_Track], named: list[_Track], lines: list[_Track]) -> lis
     high = [track for track in lines if track.pitch >= _LEAD_ABOVE]
     if high:
         return [max(high, key=lambda track: track.pitch)]
-    lead = [track for track in tracks if track.program in _LEAD_PROGRAMS]
-    if not lead:
-        raise InputError(
-            "A song must have a lead: a track named as melody, a high line without chords, or one of programs 73-88. "
-            "This one has none; name its melody track 'melody', or leave it out."
-        )
-    return lead
+    return [track for track in tracks if track.program in _LEAD_PROGRAMS]
 
 
 def _require_enough(song: Notes) -> None:

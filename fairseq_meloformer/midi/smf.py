@@ -58,55 +58,69 @@ def parse(data: bytes) -> tuple[MidiFile, list[LeftOut]]:
     Raises:
         InputError: the bytes are not a Standard MIDI File in quarters, or break off; says where.
     """
-    song = _Song()
-    data = _unwrapped(data, song)
-    kind, count, resolution = _header(data)
-    at = 8 + int.from_bytes(data[4:8], "big")
-    while (start := _next_track(data, at, song)) is not None:
-        at = _read_track(data, start, song)
-    if not song.tracks:
-        raise InputError("it has no track")
-    if len(song.tracks) < count:
-        song.leave_out(f"{count - len(song.tracks)} of the {count} tracks that its header counts", "end of the file")
-    if kind == _INDEPENDENT and sum(bool(track.notes) for track in song.tracks) > 1:
-        raise InputError("its tracks are independent pieces (format 2); save each of them as a file of its own")
-    return song.midi(resolution), song.left_out
+    song = Song(data)
+    return song.midi(), song.left_out
 
 
-class _NoteEvent(NamedTuple):
-    """A note of a track; `told`: how many changes of channels had been told when it began."""
+class NoteEvent(NamedTuple):
+    """A note of a track: its channel is 16 times its port plus the channel, `off` and `on` are numbers of its events.
+
+    told: how many changes of channels had been told when it began.
+    """
 
     channel: int
     pitch: int
     end: int
+    off: int
     start: int
+    on: int
     velocity: int
     told: int
 
 
 @dataclass
-class _Track:
+class Track:
     """A track: notes in the order in which they end; `spoken`: changes of channels that were told up to its end."""
 
     place: str
+    chunk: bytes
     port: int
     name: bytes = b""
-    notes: list[_NoteEvent] = field(default_factory=list)
+    notes: list[NoteEvent] = field(default_factory=list)
     spoken: int = 0
     last_tick: int = 0
 
 
-class _Song:
-    """What has been read so far."""
+class Song:
+    """What is read of a file.
 
-    def __init__(self) -> None:
+    Args:
+        data: its bytes.
+
+    Raises:
+        InputError: see `parse`.
+    """
+
+    def __init__(self, data: bytes) -> None:
         self.channels = Channels()
-        self.tracks: list[_Track] = []
+        self.tracks: list[Track] = []
         self.tempi: list[TempoChange] = []
         self.metres: list[TimeSignature] = []
         self._left_out: dict[tuple[str, str], tuple[int, int | None]] = {}
+        data = _unwrapped(data, self)
+        self.kind, count, self.resolution = _header(data)
+        at = 8 + int.from_bytes(data[4:8], "big")
+        while (start := _next_track(data, at, self)) is not None:
+            at = _read_track(data, start, self)
+        if not self.tracks:
+            raise InputError("it has no track")
+        if len(self.tracks) < count:
+            missing = count - len(self.tracks)
+            self.leave_out(f"{missing} of the {count} tracks that its header counts", "end of the file")
+        if self.kind == _INDEPENDENT and sum(bool(track.notes) for track in self.tracks) > 1:
+            raise InputError("its tracks are independent pieces (format 2); save each of them as a file of its own")
 
-    def leave_out(self, what: str, where: "str | _Track") -> None:
+    def leave_out(self, what: str, where: "str | Track") -> None:
         """Note something that is not read; of several of a kind in a track, the number and the first one's tick."""
         place, tick = (where, None) if isinstance(where, str) else (where.place, where.last_tick)
         count, first = self._left_out.get((what, place), (0, tick))
@@ -114,37 +128,45 @@ class _Song:
 
     @property
     def left_out(self) -> list[LeftOut]:
+        """What was left out of it."""
         return [
             LeftOut(f"{count} times {what}" if count > 1 else what, place if tick is None else f"{place}, tick {tick}")
             for (what, place), (count, tick) in self._left_out.items()
         ]
 
-    def midi(self, resolution: int) -> MidiFile:
-        midi = MidiFile(ticks_per_beat=resolution)
+    @property
+    def names(self) -> list[str]:
+        """Names of the tracks."""
+        return decoded([track.name for track in self.tracks])
+
+    def midi(self) -> MidiFile:
+        """What is to be heard of it."""
+        midi = MidiFile(ticks_per_beat=self.resolution)
         midi.max_tick = max(track.last_tick for track in self.tracks) + 1
-        if midi.max_tick > LONGEST_QUARTERS * resolution:
-            raise InputError(f"it lasts {midi.max_tick / resolution:.0f} quarters, more than {LONGEST_QUARTERS}")
+        if midi.max_tick > LONGEST_QUARTERS * self.resolution:
+            raise InputError(f"it lasts {midi.max_tick / self.resolution:.0f} quarters, more than {LONGEST_QUARTERS}")
         midi.tempo_changes = _tempo_line(self.tempi)
         midi.time_signature_changes = sorted(self.metres, key=lambda change: change.time)
-        for track, name in zip(self.tracks, decoded([track.name for track in self.tracks]), strict=True):
-            midi.instruments.extend(self._instruments(track, name))
+        for track, name in zip(self.tracks, self.names, strict=True):
+            instruments: dict[tuple[int, Voice], Instrument] = {}
+            for note, voice in self.voiced(track):
+                key = (note.channel, voice)
+                if key not in instruments:
+                    instruments[key] = Instrument(voice.program, voice.drums, name)
+                instruments[key].notes.append(Note(note.velocity, note.pitch, note.start, note.end))
+            midi.instruments.extend(instruments.values())
         return midi
 
-    def _instruments(self, track: _Track, name: str) -> list[Instrument]:
-        """One instrument for each channel and voice of a track."""
+    def voiced(self, track: Track) -> Iterator[tuple[NoteEvent, Voice]]:
+        """Notes of a track, each with its voice."""
         voices = {
             channel: self.channels.voices(channel, track.spoken) for channel in {note.channel for note in track.notes}
         }
-        instruments: dict[tuple[int, Voice], Instrument] = {}
-        for channel, pitch, end, start, velocity, told in track.notes:
-            voice = voices[channel].at(start, told)
-            if (channel, voice) not in instruments:
-                instruments[channel, voice] = Instrument(voice.program, voice.drums, name)
-            instruments[channel, voice].notes.append(Note(velocity, pitch, start, end))
-        return list(instruments.values())
+        for note in track.notes:
+            yield note, voices[note.channel].at(note.start, note.told)
 
 
-def _unwrapped(data: bytes, song: _Song) -> bytes:
+def _unwrapped(data: bytes, song: Song) -> bytes:
     """The bytes from the header on: what a RIFF file has in its `data`, or what follows foreign bytes."""
     if not data:
         raise InputError("it is empty")
@@ -174,7 +196,7 @@ def _header(data: bytes) -> tuple[int, int, int]:
     return kind, count, resolution
 
 
-def _next_track(data: bytes, at: int, song: _Song) -> int | None:
+def _next_track(data: bytes, at: int, song: Song) -> int | None:
     """Where the next track begins, its header included; chunks of other kinds are passed over."""
     while at < len(data) and data[at : at + 4] != _TRACK:
         end = _chunk_end(data, at)
@@ -197,7 +219,7 @@ def _is_boundary(data: bytes, at: int) -> bool:
     return at == len(data) or data[at : at + 4] == _TRACK or (at < len(data) and _chunk_end(data, at) is not None)
 
 
-def _read_track(data: bytes, at: int, song: _Song) -> int:
+def _read_track(data: bytes, at: int, song: Song) -> int:
     """Read the track whose header is here, and return where it ends.
 
     Its written length is believed if there is a chunk behind it, or nothing; else it may go on to the next track.
@@ -221,16 +243,16 @@ def _read_track(data: bytes, at: int, song: _Song) -> int:
     return start + (len(chunk) if length is None else length)
 
 
-def _read_events(chunk: bytes, song: _Song) -> int | None:
+def _read_events(chunk: bytes, song: Song) -> int | None:
     """Add a track to the song: its notes, and what it says of channels, tempi and metres. Returns where it ends.
 
     None if it has no end-of-track. Raises IndexError where the chunk breaks off.
     """
-    track = _Track(f"track {len(song.tracks)}", port=_first_port(chunk))
+    track = Track(f"track {len(song.tracks)}", chunk, port=_first_port(chunk))
     song.tracks.append(track)
-    sounding: dict[int, list[tuple[int, int, int]]] = {}
+    sounding: dict[int, list[tuple[int, int, int, int]]] = {}
     status = stop = 0
-    for track.last_tick, status, first, stop in _events(chunk):
+    for number, (track.last_tick, status, first, stop) in enumerate(events(chunk)):
         if status >= _AFTERTOUCH:
             _read_other(song, track, status, first, stop, chunk)
             continue
@@ -243,16 +265,16 @@ def _read_events(chunk: bytes, song: _Song) -> int | None:
         channel = track.port << 4 | status & 0x0F
         key = channel << 7 | first
         if status >= _NOTE_ON and velocity:
-            sounding.setdefault(key, []).append((track.last_tick, velocity, song.channels.told))
+            sounding.setdefault(key, []).append((track.last_tick, number, velocity, song.channels.told))
         elif sounding.get(key):
-            track.notes.append(_NoteEvent(channel, first, track.last_tick, *sounding[key].pop(0)))
+            track.notes.append(NoteEvent(channel, first, track.last_tick, number, *sounding[key].pop(0)))
     for _ in chain.from_iterable(sounding.values()):
         song.leave_out("a note without an end", track)
     track.spoken = song.channels.told
     return stop if status == _META << 8 | _END_OF_TRACK else None
 
 
-def _read_other(song: _Song, track: _Track, status: int, first: int, second: int, chunk: bytes) -> None:
+def _read_other(song: Song, track: Track, status: int, first: int, second: int, chunk: bytes) -> None:
     """Add to the song what an event says that is no note."""
     if status < _EXCLUSIVE:
         channel = track.port << 4 | status & 0x0F
@@ -270,7 +292,7 @@ def _read_other(song: _Song, track: _Track, status: int, first: int, second: int
         _read_meta(song, track, status & 0xFF, chunk[first:second])
 
 
-def _read_meta(song: _Song, track: _Track, kind: int, payload: bytes) -> None:
+def _read_meta(song: Song, track: Track, kind: int, payload: bytes) -> None:
     tick = track.last_tick
     if kind == _TRACK_NAME:
         track.name = payload
@@ -293,7 +315,7 @@ def _first_port(chunk: bytes) -> int:
     return chunk[at + 3] if at >= 0 else 0
 
 
-def _events(chunk: bytes) -> Iterator[tuple[int, int, int, int]]:
+def events(chunk: bytes) -> Iterator[tuple[int, int, int, int]]:
     """(tick, status, data byte, data byte); of a meta event (tick, 0xFF00 + type, start and end of its payload).
 
     Raises IndexError where the chunk breaks off.

@@ -29,7 +29,7 @@ from fairseq_meloformer.midi.notes import DRUMS, note_table
 from fairseq_meloformer.tokens.codes import SHORTEST, VELOCITY_STEP, duration_code, tempo_code
 from fairseq_meloformer.tokens.remi_decoding import decode, split
 
-__all__ = ["Method", "Order", "bars", "decode", "encode", "transpose", "transposition"]
+__all__ = ["Method", "Order", "bars", "decode", "encode", "tempi_at", "transpose", "transposition"]
 
 Method = Literal["REMIGEN", "REMIGEN2"]
 Order = Literal["id", "six_tracks"]
@@ -76,10 +76,10 @@ def encode(
     bars = slice(columns[0, 0], columns[0, -1] + 1)
     openings = [[] if ignore_time_signature else [f"s-{metre}"] for metre in grid.metres[bars].tolist()]
     if method == "REMIGEN2":
-        for opening, tempo in zip(openings, _tempi(midi, grid.lines[bars]), strict=True):
+        for opening, tempo in zip(openings, tempi_at(midi, grid.lines[bars]), strict=True):
             opening.append(f"t-{tempo}")
         return _spell(columns, openings, None)
-    return _spell(columns, openings, _tempi(midi, grid.lines[columns[0]] + columns[1]))
+    return _spell(columns, openings, tempi_at(midi, grid.lines[columns[0]] + columns[1]))
 
 
 def transposition(midi: MidiFile) -> int:
@@ -159,7 +159,7 @@ def ranks(order: Order) -> npt.NDArray[np.int64]:
     return ranks
 
 
-def _tempi(midi: MidiFile, positions: npt.NDArray[np.int64]) -> list[int]:
+def tempi_at(midi: MidiFile, positions: npt.NDArray[np.int64]) -> list[int]:
     """Code of the tempo in force at each position; 120 qpm before the first change."""
     changes = sorted(midi.tempo_changes, key=lambda change: change.time)
     times = to_positions([change.time for change in changes], midi.ticks_per_beat)
