@@ -105,6 +105,9 @@ def _card(
         ["corner", "corpus", "train", "if all were alike"],
         _corners(corpus, [item["attributes"] for item in items["train"]], quantiles),
     )
+    yield "## Metres of songs\n"
+    metres = {item["path"]: item["attributes"].get("metre") for rows in items.values() for item in rows}
+    yield from _shares(str(metre or "not recorded") for metre in metres.values())
     captions = [caption for rows in items.values() for item in rows for caption in item["captions"]]
     for field, head in (("lang", "Languages"), ("style", "Styles"), ("source", "Sources"), ("licence", "Licences")):
         yield f"## {head} of captions\n"
@@ -160,7 +163,8 @@ def _draw(path: Path, corpus: Sequence[Attributes], train: Sequence[Attributes])
     canvas = FigureCanvasAgg(figure)
     for axes, axis in zip(figure.subplots(2, 4).flat, AXES, strict=True):
         both = [[value for row in rows if isinstance(value := row.get(axis), float)] for rows in (corpus, train)]
-        edges = np.histogram_bin_edges(np.clip(both[0], *np.quantile(both[0], (0.002, 0.998))), _BINS).tolist()
+        low, high = np.quantile(both[0], (0.002, 0.998))
+        edges = np.linspace(low, max(high, low + 1e-3), _BINS + 1).tolist()
         grey, blue = (np.full(len(values), 1 / max(1, len(values))) for values in both)  # shares, not counts
         axes.hist(both[0], edges, weights=grey, color=PALE, alpha=0.5, label="corpus")
         axes.hist(both[1], edges, weights=blue, histtype="step", color=_TRAIN, linewidth=1.4, label="train")

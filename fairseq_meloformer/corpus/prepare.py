@@ -2,8 +2,9 @@
 
 Written to DATA: `dict.txt`; for each split `<split>.tokens` (a passage a line) and `<split>.items.jsonl` (what the
 passage is, line by line); `quantiles.json`, what counts as fast or high in this corpus; `rejected.jsonl`, files that
-were refused and why; `prepare.json`, settings and counts; `data_card.md` with its picture. Killed at any moment, the
-same command goes on; files that were mended or replaced meanwhile are read anew.
+were refused and why; `warnings.jsonl`, what was left out of the others; `prepare.json`, settings and counts;
+`data_card.md` with its picture. Killed at any moment, the same command goes on; files that were mended or replaced
+meanwhile are read anew.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from fairseq_meloformer import midi
 from fairseq_meloformer.corpus import data_card
 from fairseq_meloformer.corpus.augment import Augmentation, programs
 from fairseq_meloformer.corpus.windows import Windows
-from fairseq_meloformer.corpus.writing import Corpus, Sources
+from fairseq_meloformer.corpus.writing import Corpus, Sources, write_warnings
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import JsonlLog, sole_writer, write_json
 from fairseq_meloformer.jobs import run as run_job
 from fairseq_meloformer.measures.attributes import measure, measure_passage
 from fairseq_meloformer.measures.passage import Song
+from fairseq_meloformer.midi.files import LeftOut, metre_of
+from fairseq_meloformer.midi.metre import FOUR_FOUR, listed
 from fairseq_meloformer.midi.six_tracks import merge_six_tracks
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
@@ -50,7 +53,8 @@ class PrepareSettings:
     """What decides how a file becomes tokens; rows that were made with other settings are not mixed.
 
     Attributes:
-        vocabulary: "published" (six tracks, 4/4, REMIGEN2) or "general" (all programs and metres, REMIGEN).
+        vocabulary: "published" (six tracks, one metre, REMIGEN2) or "general" (all programs and metres, REMIGEN).
+        metres: those of songs for the published vocabulary, such as "4/4,3/4".
         normalise_pitch: transpose to C major or A minor.
         window_bars: bars of a window, "16" or "8-64"; None for whole songs.
         hop: bars from one window to the next; None for its length.
@@ -59,6 +63,7 @@ class PrepareSettings:
     """
 
     vocabulary: str
+    metres: str
     normalise_pitch: bool
     window_bars: str | None
     hop: int | None
@@ -69,6 +74,17 @@ class PrepareSettings:
     def symbols(self) -> Vocabulary:
         """The vocabulary itself."""
         return published() if self.vocabulary == "published" else general()
+
+    @property
+    def allowed(self) -> list[str]:
+        """Metres of songs for the published vocabulary.
+
+        Raises:
+            InputError: one is none, or its bars are too long for the vocabulary, or the vocabulary is the general one.
+        """
+        if self.vocabulary == "general" and self.metres != FOUR_FOUR:
+            raise InputError(f"the general vocabulary takes songs of all metres; leave --metres {self.metres} out")
+        return listed(self.metres, most=len(self.symbols.range("o")))
 
     @property
     def windows(self) -> Windows:
@@ -89,7 +105,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vocabulary",
         choices=("published", "general"),
         default="published",
-        help="published: six tracks in 4/4, as MuseFormer was trained (default); general: all programs and metres",
+        help="published: six tracks, as MuseFormer was trained (default); general: all programs and metres",
+    )
+    tokens.add_argument(
+        "--metres",
+        metavar="N/D,...",
+        default=FOUR_FOUR,
+        help="of songs for the published vocabulary, such as 4/4,3/4,6/8,2/4 (default 4/4: bars of 2/4 are joined)",
     )
     tokens.add_argument("--normalise-pitch", action="store_true", help="transpose to C major or A minor")
     tokens.add_argument("--window-bars", metavar="N", help="cut songs into windows of N bars, or of a range: 8-64")
@@ -115,9 +137,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command `meloformer prepare`."""
     settings = PrepareSettings(
-        args.vocabulary, args.normalise_pitch, args.window_bars, args.hop, args.augment, args.seed
+        args.vocabulary, args.metres, args.normalise_pitch, args.window_bars, args.hop, args.augment, args.seed
     )
-    _ = settings.windows  # before the work begins
+    _ = settings.windows, settings.allowed  # before the work begins
     sources = Sources.read(args.metadata, args.captions)
     paths = find(args.midi)
     data: Path = args.output
@@ -143,9 +165,9 @@ def _prepare(args: argparse.Namespace, settings: PrepareSettings, sources: Sourc
             time_limit=_SECONDS_A_FILE,
             source=args.midi.joinpath,
         )
-        corpus = Corpus(
-            songs, [path for path in paths if path in songs.done], sources, args.valid_share, args.test_share
-        )
+        usable = [path for path in paths if path in songs.done]
+        write_warnings(data / "warnings.jsonl", songs, usable)
+        corpus = Corpus(songs, usable, sources, args.valid_share, args.test_share)
         found = corpus.write(data, args.describe, args.train_passages, args.seed)
     settings.symbols.write(data / "dict.txt")
     found = {"files": len(paths), "rejected": len([path for path in paths if path in rejected.done]), **found}
@@ -196,12 +218,14 @@ def tokenise(folder: Path, settings: PrepareSettings, path: str) -> Row:
     Raises:
         InputError: the file cannot be used, and why.
     """
-    song = midi.read(folder / path)
+    left_out: list[LeftOut] = []
+    song, metre = midi.read(folder / path, left_out), FOUR_FOUR
     if settings.vocabulary == "published":
-        song = merge_six_tracks(song)
+        song = merge_six_tracks(song, settings.allowed, left_out)
+        metre = metre_of(song)
     tokens = _encode(song, settings)
     bars = remi.bars(tokens)
-    measured = Song(tokens)
+    measured = Song(tokens, metre)
     dropped = len(midi.bar_lines(song)) - 1 - len(bars)
     windows = []
     rng = Random(f"{settings.seed}/{path}")
@@ -214,19 +238,24 @@ def tokenise(folder: Path, settings: PrepareSettings, path: str) -> Row:
                     "content": content_hash(window),
                     "attributes": measure_passage(measured.passage(first, end)),
                     "tokens": " ".join(window),
-                    "variations": [_variation(window, settings, rng) for _ in range(settings.augment)],
+                    "variations": [_variation(window, metre, settings, rng) for _ in range(settings.augment)],
                 }
             )
     transposition = remi.transposition(song) if settings.normalise_pitch else 0
-    return {"content": content_hash(tokens), "transposition": transposition, "windows": windows}
+    return {
+        "content": content_hash(tokens),
+        "transposition": transposition,
+        "left_out": [part._asdict() for part in left_out],
+        "windows": windows,
+    }
 
 
-def _variation(window: Sequence[str], settings: PrepareSettings, rng: Random) -> Row:
+def _variation(window: Sequence[str], metre: str, settings: PrepareSettings, rng: Random) -> Row:
     augmentation = Augmentation.draw(programs(window), rng, keep_key=settings.normalise_pitch)
     tokens = augmentation.apply(window)
     return {
         "augmentation": dataclasses.asdict(augmentation),
-        "attributes": measure(tokens),
+        "attributes": measure(tokens, metre=metre),
         "tokens": " ".join(tokens),
     }
 

@@ -185,6 +185,12 @@ class Corpus:
         return item, tokens
 
 
+def write_warnings(path: Path, log: JsonlLog, songs: Sequence[str]) -> None:
+    """Write what was left out of these songs of a log, a line each: `path`, `what`, `where`."""
+    rows = ({"path": song, **part} for song in songs for part in log[song]["left_out"])
+    write_atomic(path, lambda file: file.writelines(f"{dumps(row)}\n".encode() for row in rows))
+
+
 def _placed(item: Row, quantiles: Quantiles) -> Row:
     """An item with the places of its control axes in the corpus, -1..1: what a bridge can be told in numbers."""
     places = quantiles.positions(item["attributes"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fairseq_meloformer.measures.passage import DRUMS, OVERLAP, STEPS, Integers, Passage, Song
 from fairseq_meloformer.measures.tonality import Tonality, tonality
-from fairseq_meloformer.midi.metre import FOUR_FOUR
+from fairseq_meloformer.midi.metre import FOUR_FOUR, beat_of, index_of
 
 if TYPE_CHECKING:
     from miditoolkit import MidiFile
@@ -269,13 +269,17 @@ def polyphony(passage: Passage) -> float | None:
 
 @_attribute("share of notes", "syncopation as a tie over the beat (Huron and Ommen 2006)")
 def syncopation(passage: Passage) -> float | None:
-    """Share of notes without drums that begin off the beat and are held across the next one."""
+    """Share of notes without drums that begin off the beat and are held across the next one.
+
+    The beat is a quarter, or three eighths where they come in threes, as in 6/8.
+    """
     notes = passage.pitched
     if len(notes) == 0:
         return None
-    past_beat = notes.start % STEPS
-    off = (past_beat >= OVERLAP) & (past_beat <= STEPS - OVERLAP)
-    held = notes.duration * STEPS > STEPS - past_beat + OVERLAP
+    beat = beat_of(index_of(passage.metre))
+    past_beat = notes.start % beat
+    off = (past_beat >= OVERLAP) & (past_beat <= beat - OVERLAP)
+    held = notes.duration * STEPS > beat - past_beat + OVERLAP
     return float((off & held).mean())
 
 

@@ -27,6 +27,7 @@ from fairseq_meloformer.midi.metre import (
     regular,
     song_grid,
     spelled,
+    to_positions,
 )
 from fairseq_meloformer.midi.notes import DRUMS, Notes, notes
 
@@ -107,7 +108,8 @@ def as_written(midi: MidiFile, metres: Sequence[str]) -> Placement:
     Raises:
         InputError: see `metre.regular`.
     """
-    metre, shift = regular(song_grid(midi), metres)
+    first = min((note.start for track in midi.instruments for note in track.notes), default=0)
+    metre, shift = regular(song_grid(midi), metres, int(to_positions(first, midi.ticks_per_beat)))
     return Placement(spelled(metre), round(shift * midi.ticks_per_beat / POSITIONS))
 
 

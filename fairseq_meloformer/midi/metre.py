@@ -108,6 +108,20 @@ def index_of(metre: str) -> int:
     )
 
 
+def listed(metres: str, most: int) -> list[str]:
+    """Metres from a list such as "4/4,3/4" whose bars have no more than `most` positions.
+
+    Raises:
+        InputError: one is none, or has more, or its bar lines lie between positions.
+    """
+    found = [metre.strip() for metre in metres.split(",")]
+    for metre in found:
+        length = LENGTHS[index_of(metre)]
+        if length > most or length % 1:
+            raise InputError(f"A bar must have at most {most} whole positions, but one of {metre} has {length:g}.")
+    return found
+
+
 def beat_of(metre: int) -> int:
     """Positions in a beat: a quarter, or three eighths where eighths come in threes (6/8, 9/8, 12/8)."""
     numerator, denominator = METRES[metre]
@@ -161,22 +175,23 @@ def main_metre(grid: Grid, allowed: Sequence[str]) -> int:
     return max(times, key=times.__getitem__)
 
 
-def regular(grid: Grid, allowed: Sequence[str]) -> tuple[int, int]:
+def regular(grid: Grid, allowed: Sequence[str], first: int) -> tuple[int, int]:
     """The main metre of a song, and by how many positions the song has to begin later so that all its bars have it.
 
-    Whatever comes before the first bar of the main metre ends a bar: so a pickup is the end of a first bar of its own.
-    The last bar may be short or long. Empty bars before the first note do not count.
+    What comes before the first full bar of the main metre ends a bar: so a pickup is the end of a first bar of its own.
+    The last bar may be short or long, and so may those before position `first`, that of the first note.
 
     Raises:
         InputError: a bar between them is shorter or longer.
     """
     metre = main_metre(grid, allowed)
     bar = LENGTHS[metre]
-    counted = [_counted(other, allowed) for other in grid.metres.tolist()]
     lengths = np.diff(grid.lines)
-    shift = int(-grid.lines[counted.index(metre)] % bar)
+    mine = np.array([_counted(other, allowed) == metre for other in grid.metres.tolist()])
+    full = mine & (lengths == bar)
+    shift = int(-grid.lines[(full if full.any() else mine).argmax()] % bar)
     begin = (grid.lines[:-1] + shift) % bar
-    fits = (begin + lengths <= bar) | ((begin == 0) & (lengths % bar == 0))
+    fits = (begin + lengths <= bar) | ((begin == 0) & (lengths % bar == 0)) | (grid.lines[1:] <= first)
     fits[-1] |= begin[-1] == 0
     if not fits.all():
         wrong = int(np.flatnonzero(~fits)[0])

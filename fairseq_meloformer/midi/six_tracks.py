@@ -16,9 +16,10 @@ from fairseq_meloformer.midi.beats import align
 from fairseq_meloformer.midi.garbage_collection import paused
 from fairseq_meloformer.midi.metre import FOUR_FOUR, INDICES, LENGTHS, METRES, POSITIONS, to_positions
 from fairseq_meloformer.midi.notes import DRUMS, Notes, notes, one_voice
+from fairseq_meloformer.midi.smf import LeftOut
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 LEAD, BASS, GUITAR, PIANO, STRINGS = 80, 43, 25, 0, 48
 
@@ -71,13 +72,20 @@ def in_six_tracks(song: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> MidiF
 
 
 @paused()
-def merge_six_tracks(midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> MidiFile:
+def merge_six_tracks(
+    midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,), left_out: list[LeftOut] | None = None
+) -> MidiFile:
     """The song with at most six tracks, in one of the metres with its first bar at tick 0 (see `beats.align`).
 
     Drums stay drums. The lead is the track that is named as melody, or else the highest line without chords, or else
     the tracks of programs 73-88. The bass is what is named so or has programs 32-39, or else the lowest line. Programs
     0-7 become piano, 24-31 guitar, 40-54 strings; the rest is left out. A pitch sounds once at a time in a track: a
     second onset at the same position is dropped (the longer note stays), a later one ends the note before.
+
+    Args:
+        midi: the song.
+        metres: that it may have.
+        left_out: a list to which tracks are added that have no place among the six.
 
     Raises:
         InputError: none of the metres, or a changing one; shorter than 16 or longer than 10,000 quarters; fewer than 16
@@ -91,6 +99,8 @@ def merge_six_tracks(midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> Mi
             "A song must have a lead: a track named as melody, a high line without chords, or one of programs 73-88. "
             "This one has none; name its melody track 'melody', or leave it out."
         )
+    if left_out is not None:
+        left_out.extend(_without_place(midi, roles))
     merged = merged_to(midi, roles)
     _require_metre(merged, _metre(midi))
     return merged
@@ -173,6 +183,13 @@ def _roles(tracks: list[_Track]) -> dict[int, int]:
     }
     roles |= {track.index: BASS for track in bass} | {track.index: LEAD for track in lead}
     return roles
+
+
+def _without_place(midi: MidiFile, roles: dict[int, int]) -> Iterator[LeftOut]:
+    for index, track in enumerate(midi.instruments):
+        if track.notes and index not in roles:
+            what = f"{len(track.notes)} notes of program {track.program}, which is none of the six instruments"
+            yield LeftOut(what, f"instrument {index} ({track.name or 'without a name'})")
 
 
 def _lead(tracks: list[_Track], named: list[_Track], lines: list[_Track]) -> list[_Track]:

@@ -110,7 +110,7 @@ class Song:
         data = _unwrapped(data, self)
         self.kind, count, self.resolution = _header(data)
         at = 8 + int.from_bytes(data[4:8], "big")
-        while (start := _next_track(data, at, self)) is not None:
+        while (start := _next_track(data, at, count, self)) is not None:
             at = _read_track(data, start, self)
         if not self.tracks:
             raise InputError("it has no track")
@@ -196,12 +196,16 @@ def _header(data: bytes) -> tuple[int, int, int]:
     return kind, count, resolution
 
 
-def _next_track(data: bytes, at: int, song: Song) -> int | None:
-    """Where the next track begins, its header included; chunks of other kinds are passed over."""
+def _next_track(data: bytes, at: int, count: int, song: Song) -> int | None:
+    """Where the next track begins, its header included; chunks of other kinds are passed over.
+
+    So are other bytes: up to the next track, or up to the end if all `count` tracks were there, for the rest is then
+    what another file has left on a disk.
+    """
     while at < len(data) and data[at : at + 4] != _TRACK:
         end = _chunk_end(data, at)
         if end is None:
-            end = data.find(_TRACK, at)
+            end = data.find(_TRACK, at) if len(song.tracks) < count else -1
             end = len(data) if end < 0 else end
             song.leave_out(f"{end - at} bytes that are no track", f"byte {at}")
         at = end
@@ -227,7 +231,7 @@ def _read_track(data: bytes, at: int, song: Song) -> int:
     number, start = len(song.tracks), at + 8
     size = int.from_bytes(data[at + 4 : start], "big")
     end = start + size
-    if not _is_boundary(data, end):
+    if not (believed := _is_boundary(data, end)):
         end = data.find(_TRACK, start)
     chunk = data[start:end] if end >= 0 else data[start:]
     cut = f"track {number} should have {size} bytes, but {start + size - len(data)} of them are missing"
@@ -240,7 +244,11 @@ def _read_track(data: bytes, at: int, song: Song) -> int:
         raise InputError(f"track {number}: {error}") from None
     if length is None and end < 0:
         raise InputError(cut)
-    return start + (len(chunk) if length is None else length)
+    stop = start + (len(chunk) if length is None else length)
+    if not believed or stop == end or data[stop : stop + 4] == _TRACK:
+        return stop
+    song.leave_out(f"{end - stop} bytes after the end of the track", song.tracks[-1])
+    return end
 
 
 def _read_events(chunk: bytes, song: Song) -> int | None:

@@ -183,6 +183,49 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     assert not list((tmp_path / "data").iterdir())
 
 
+def test_songs_of_chosen_metres_are_taken_and_keep_theirs(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 6)
+    for seed in (6, 7, 8):
+        midi.write(song(seed, numerator=3), source / "waltz" / f"{seed}.mid")
+        midi.write(song(seed, bars=24, numerator=2), source / "march" / f"{seed}.mid")
+    refused = prepared(source, tmp_path / "common")["rejected"]
+    assert refused == 3
+    flags = ["--metres", "4/4,3/4,2/4", "--window-bars", "4", "--augment", "1", "--describe", "1"]
+    assert prepared(source, tmp_path / "data", *flags)["rejected"] == 0
+    for name, marches in (("common", "4/4"), ("data", "2/4")):
+        for _, item, tokens in passages(tmp_path / name):
+            metre = {"waltz": "3/4", "march": marches}.get(item["path"].split("/")[0], "4/4")
+            assert item["attributes"] == measure(tokens, metre=metre)
+            assert item["attributes"]["metre"] == metre
+            length = {"4/4": 48, "3/4": 36, "2/4": 24}[metre]
+            last = max(int(token[2:]) for token in tokens if token.startswith("o-"))
+            assert length - (12 if "augmentation" not in item else length) <= last < length
+    assert "| 3/4 | 3 |" in (tmp_path / "data" / "data_card.md").read_text()
+    for metres, message in (("4/4,waltz", "is 'waltz'"), ("9/4", "one of 9/4 has 108")):
+        with pytest.raises(InputError, match=message):
+            prepared(source, tmp_path / "other", "--metres", metres)
+    with pytest.raises(InputError, match="takes songs of all metres; leave --metres 3/4 out"):
+        prepared(source, tmp_path / "other", "--vocabulary", "general", "--metres", "3/4")
+
+
+def test_what_is_left_out_of_a_file_is_said(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 6)
+    brass = song(7)
+    brass.instruments.append(Instrument(56, name="Trumpet"))
+    brass.instruments[-1].notes = brass.instruments[1].notes[:10]
+    midi.write(brass, source / "brass.mid")
+    whole = (source / "0" / "000.mid").read_bytes()
+    end = whole.index(b"MTrk", whole.index(b"MTrk") + 1)
+    (source / "junk.mid").write_bytes(whole[:end] + b"junk" + whole[end:])
+    prepared(source, tmp_path / "data")
+    rows = list(read_jsonl(tmp_path / "data" / "warnings.jsonl"))
+    assert [row["path"] for row in rows] == ["brass.mid", "junk.mid"]
+    assert rows[0]["what"] == "10 notes of program 56, which is none of the six instruments"
+    assert "Trumpet" in rows[0]["where"]
+    assert rows[1]["what"] == "4 bytes that are no track"
+    assert rows[1]["where"] == f"byte {end}"
+
+
 def test_general_vocabulary_takes_other_metres(tmp_path: Path) -> None:
     source = folder(tmp_path / "midi", 4, numerator=3)
     counts = prepared(source, tmp_path / "data", "--vocabulary", "general", "--describe", "2")

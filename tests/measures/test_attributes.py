@@ -155,6 +155,29 @@ def test_syncopation_is_a_note_held_over_the_beat():
     assert measure(song(track([(0, 1, 60), (1.5, 1, 60), (3, 1, 60), (3.5, 0.5, 60)])))["syncopation"] == 0.25
 
 
+def test_syncopation_follows_the_beat_of_the_metre():
+    eighths = [(0.5 * step, 0.5, 60) for step in range(12)]
+    assert measure(song(track([*eighths, (1, 1, 64)]), metre=((0, 6, 8),)))["syncopation"] == pytest.approx(1 / 13)
+    assert measure(song(track([*eighths, (1, 1, 64)]), metre=((0, 3, 4),)))["syncopation"] == 0
+    assert measure(song(track([*eighths, (1.5, 1, 64)]), metre=((0, 6, 8),)))["syncopation"] == 0
+    assert measure(song(track([*eighths, (1.5, 1, 64)]), metre=((0, 3, 4),)))["syncopation"] == pytest.approx(1 / 13)
+
+
+@pytest.mark.parametrize(("metre", "quarters"), [("3/4", 3), ("6/8", 3), ("2/4", 2), ("4/4", 4)])
+def test_tokens_have_the_bars_of_their_metre(metre, quarters):
+    notes = [["i-0", "p-60", "d-12", "v-16"], ["i-0", "p-64", "d-12", "v-16", "p-62", "d-12", "v-16"]]
+    bar = ["t-35", "o-0", *notes[0], "o-12", *notes[1], "b-1"]
+    found = measure(bar * 4, metre=metre)
+    assert found["metre"] == metre
+    assert (found["bars"], found["density"]) == (4, 3)
+    assert found["seconds"] == pytest.approx(4 * quarters * 60 / found["tempo"])
+    assert measure(bar * 4, 1, 3, metre=metre)["bars"] == 2
+    rows = by_bar(bar * 4, metre=metre)
+    assert rows.shape == (4, len(AXES))
+    # The last note of a bar fills it in 2/4; elsewhere there is a rest before the next one.
+    assert rows[0, AXES.index("sustain")] == pytest.approx((1 + 2 / (quarters - 1)) / 3)
+
+
 def test_instruments_come_with_the_busiest_first():
     found = measure(song(track(SCALE[:2], 40), track(SCALE, 0), track(KIT[:3], drums=True)))
     assert found["instruments"] == [0, 128, 40]
