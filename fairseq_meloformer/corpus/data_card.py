@@ -16,7 +16,9 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl, write_atomic
 from fairseq_meloformer.measures.attributes import ATTRIBUTES, AXES
 from fairseq_meloformer.measures.quantiles import Quantiles
-from fairseq_meloformer.render.pictures import INK, PALE, PAPER
+from fairseq_meloformer.render import markdown
+from fairseq_meloformer.render.figures import new_figure, save
+from fairseq_meloformer.render.pictures import INK, PALE
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +34,6 @@ PICTURE: Final = "data_card.png"
 _PARTICULAR: Final = re.compile(r"(\. |, but |: ).*", re.DOTALL)
 _TRAIN: Final = "#2f6f9f"
 _BINS: Final = 40
-_DPI: Final = 110
 _REASONS: Final = 8  # most frequent reasons of refusal that are listed
 # Corners of the control space: -1 and 1 are the lowest and highest third of the corpus.
 _CORNERS: Final = {
@@ -92,7 +93,9 @@ def _card(
     yield f"    {json.dumps({**prepared['settings'], **choices}, ensure_ascii=False)}\n"
     yield "## Counts\n"
     names = ("songs", "passages", "bars", "tokens", "captions", "duplicate_passages")
-    yield from _table(["", *names], [[split, *(counts[split].get(name, 0) for name in names)] for split in items])
+    yield from markdown.table(
+        ["", *names], [[split, *(counts[split].get(name, 0) for name in names)] for split in items]
+    )
     yield (
         f"Duplicates are found by their notes and left out: songs, {counts['duplicate_songs']:,}; passages, see above. "
         "Songs are split by title and by notes: "
@@ -101,7 +104,7 @@ def _card(
     yield "## What is measured\n"
     yield f"![Histograms of the eight control axes]({PICTURE})\n"
     yield "Grey: all passages of the corpus. Blue: those to train on. Share of passages in corners of the space:\n"
-    yield from _table(
+    yield from markdown.table(
         ["corner", "corpus", "train", "if all were alike"],
         _corners(corpus, [item["attributes"] for item in items["train"]], quantiles),
     )
@@ -119,22 +122,11 @@ def _card(
     yield from _shares((_kind(reason) for reason in reasons), most=_REASONS)
 
 
-def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    yield "| " + " | ".join(map(_shown, head)) + " |"
-    yield "|---" * len(head) + "|"
-    yield from ("| " + " | ".join(map(_shown, row)) + " |" for row in rows)
-    yield ""
-
-
-def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
-
-
 def _shares(values: Iterable[str], most: int | None = None) -> Iterator[str]:
     counted = Counter(values)
     total = counted.total()
     rows = [(name, count, f"{count / total:.1%}") for name, count in counted.most_common(most)]
-    yield from _table(["", "count", "share"], rows) if rows else ["none\n"]
+    yield from markdown.table(["", "count", "share"], rows) if rows else ["none\n"]
 
 
 def _kind(reason: str) -> str:
@@ -156,11 +148,7 @@ def _corners(corpus: Sequence[Attributes], train: Sequence[Attributes], quantile
 
 
 def _draw(path: Path, corpus: Sequence[Attributes], train: Sequence[Attributes]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(13, 5.6)
     for axes, axis in zip(figure.subplots(2, 4).flat, AXES, strict=True):
         both = [[value for row in rows if isinstance(value := row.get(axis), float)] for rows in (corpus, train)]
         low, high = np.quantile(both[0], (0.002, 0.998))
@@ -173,4 +161,4 @@ def _draw(path: Path, corpus: Sequence[Attributes], train: Sequence[Attributes])
         axes.set_yticks([])
         axes.tick_params(labelsize=7, colors=INK)
     figure.axes[0].legend(fontsize=8, frameon=False)
-    write_atomic(path, lambda file: canvas.print_figure(file, format="png", dpi=_DPI, facecolor=PAPER))
+    save(figure, path)

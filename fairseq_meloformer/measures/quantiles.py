@@ -94,6 +94,16 @@ class Quantiles:
             return (rank - zero) / (1 - zero) if zero < 1 else 1.0
         return (rank - zero) / zero if zero > 0 else -float(value < 0)
 
+    def extremes(self, attributes: Attributes) -> list[str]:
+        """Axes on which a value lies below the corpus' 1st percentile or above its 99th."""
+        outside = []
+        for axis in AXES:
+            low, high = np.quantile(self.values[axis], [0.01, 0.99])
+            value = attributes.get(axis)
+            if isinstance(value, (int, float)) and not low <= value <= high:
+                outside.append(axis)
+        return outside
+
     def positions(self, attributes: Attributes) -> dict[str, float]:
         """Position of every numeric attribute that the corpus has too, in the order of `ATTRIBUTES`."""
         numbers = ((name, attributes.get(name)) for name in self.values)

@@ -1,8 +1,9 @@
 """`meloformer evaluate control`: do pieces do what their prompts ask for?
 
-Four arms: the plan of the prompt (text), of another prompt (shuffled), no plan (none, whose medians divide the axes),
-and of a real song that has what is asked (oracle). A piece hears its prompt through its plan alone, so that the
-shuffled arm needs no pieces of its own: it is the pieces of the text arm, held against the directions of other prompts.
+Five arms: the plan of the prompt (text), of another prompt (shuffled), no plan (none, whose medians divide the axes),
+of a real song that has what is asked (oracle), and no plan but decoding control (unplanned, with the full system). A
+piece hears its prompt through its plan alone, so that the shuffled arm needs no pieces of its own: it is the pieces of
+the text arm, held against the directions of other prompts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from fairseq_meloformer.evaluation.control.report import Pieces, Timelines
 
 PROMPTS: Final = Path(__file__).with_name("prompts")
-ARMS: Final = ("text", "shuffled", "none", "oracle")
+ARMS: Final = ("text", "shuffled", "none", "oracle", "unplanned")
 STORMS: Final = {
     "meteor-shower": LabelledPrompt("流星雨", "zh", "implied", {"tempo": 1, "register": 1, "leaps": 1, "density": -1}),
     "rainstorm": LabelledPrompt("暴风雨", "zh", "implied", {"register": -1, "density": 1, "sustain": 1, "loudness": 1}),
@@ -212,6 +213,8 @@ def _main_conditions(
     wanted[base] = _items(prompts.items(), args.seeds)
     if args.full_system:
         wanted[replace(base, full=True)] = _items(prompts.items(), args.seeds)
+        if "unplanned" in args.arms:
+            wanted[replace(base, arm="none", full=True)] = _items(prompts.items(), args.seeds)
 
 
 def _oracle_condition(

@@ -69,7 +69,8 @@ class Setup:
         unused = {"batch", "folder"}
         if condition is not None:
             unused |= set() if condition.full else {"tilt", "best_of"}
-            unused |= set() if condition.arm == "text" else {"probe"}  # bridges may be told in numbers what it reads
+            # Bridges may be told in numbers what the probe reads.
+            unused |= set() if condition.arm == "text" or condition.full else {"probe"}
             unused |= set() if condition.arm == "oracle" else {"songs"}
             unused |= {"bridge", "guidance_scale", "nfe"} if condition.arm == "none" else set()
         shaping = {name: value for name, value in dataclasses.asdict(self).items() if name not in unused}
@@ -83,7 +84,8 @@ class Condition:
     """One way of composing.
 
     Attributes:
-        arm: "text", "none" (no injection) or "oracle" (the plan of a real song).
+        arm: "text", "none" (no injection) or "oracle" (the plan of a real song); decoding control hears the text in
+            "none" too.
         full: whether decoding is controlled.
         scope: where the plan acts; the model's own if None.
         layers: which layers; all if None.

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.measures.attributes import AXES
-from fairseq_meloformer.render.pictures import INK, PALE, PAPER
+from fairseq_meloformer.render.figures import new_figure, save
+from fairseq_meloformer.render.pictures import INK, PALE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
-    from fairseq_meloformer.evaluation.control.scoring import Interval
+    from fairseq_meloformer.evaluation.control.scoring import Floats, Interval
 
 _COLOURS: Final = {
     "text": "#2f6f8f", "shuffled": "#b9b3a4", "oracle": "#c98a3b", "full": "#7a4a78", "zh": "#a8483f", "en": "#3f6ea8"
 }  # fmt: skip
-_DPI: Final = 130
 _DARK: Final = 0.3  # of the heat map, from chance
 
 
@@ -44,14 +44,10 @@ def draw(found: dict[str, Any], folder: Path) -> None:
         _picture(folder / "strengths.png", lambda axes: _strengths(axes, found["strengths"]))
 
 
-def _picture(path: Path, paint: Any) -> None:  # noqa: ANN401  a function that takes matplotlib's Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+def _picture(path: Path, paint: Callable[[Axes], None]) -> None:
+    figure = new_figure(9, 4)
     paint(figure.add_subplot())
-    write_atomic(path, lambda file: canvas.print_figure(file, format="png", dpi=_DPI, facecolor=PAPER))
+    save(figure, path)
 
 
 def _frame(axes: Axes, title: str) -> None:
@@ -74,20 +70,10 @@ def _legend(axes: Axes) -> None:
     )  # fmt: skip
 
 
-def _numbers(intervals: list[Interval]) -> tuple[list[float], list[list[float]]]:
-    """Values, and the lengths of their error bars downwards and upwards; nothing is NaN."""
-    values = [np.nan if one["value"] is None else one["value"] for one in intervals]
-    errors = [
-        [
-            max(0.0, value - (np.nan if one["low"] is None else one["low"]))
-            for one, value in zip(intervals, values, strict=True)
-        ],
-        [
-            max(0.0, (np.nan if one["high"] is None else one["high"]) - value)
-            for one, value in zip(intervals, values, strict=True)
-        ],
-    ]
-    return values, errors
+def _numbers(intervals: list[Interval]) -> tuple[Floats, Floats]:
+    """Values (intervals,), and the lengths of their error bars downwards and upwards (2, intervals); nothing is NaN."""
+    low, value, high = (np.array([one[name] for one in intervals], float) for name in ("low", "value", "high"))
+    return value, np.maximum([value - low, high - value], 0)
 
 
 def _by_axis(axes: Axes, groups: dict[str, dict[str, Interval]], title: str) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from fairseq_meloformer.composing.choosing import f1
 from fairseq_meloformer.evaluation.control.measure import WINDOW, span_name
 from fairseq_meloformer.evaluation.control.scoring import Bootstrap, DirectionScore, is_right, medians
-from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.render import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 _OTHERS: Final = 8
 """Each prompt's directions are held against the pieces of so many other prompts."""
 _EARLY, _LATE = (0, 4), (8, 16)
-_TARGETS: Final = {
-    "bridge": {"mean": ">= 80 %", "lift": ">= 25", "gap": ">= 70 %", "languages": "within 3", "bars": "within 4"},
-    "full": {"mean": ">= 90 %", "lift": ">= 35", "gap": "", "languages": "within 2", "bars": "within 2"},
-}
 
 
 class _Scorer:
@@ -46,7 +42,7 @@ class _Scorer:
         self.wanted = wanted
         self.prompts = prompts
         self.names = list(prompts)
-        none = [row for (condition, _, _), row in pieces.items() if condition.arm == "none"]
+        none = [row for (one, _, _), row in pieces.items() if one.arm == "none" and not one.full]
         self.whole = medians(row["attributes"] for row in none)
         spans = sorted({name for row in none for name in row["spans"]})
         self.middles: dict[str, Values] = {
@@ -132,6 +128,10 @@ def results(
     oracle = replace(base, arm="oracle")
     if songs:
         found["oracle"] = _oracle(scorer, boot, base, oracle) | {"songs": dict(songs)}
+    if wanted.get(unplanned := replace(full, arm="none")):
+        score = scorer.text(unplanned)
+        adds = boot.difference(scorer.text(full), score)
+        found["unplanned"] = {"mean": boot.mean(score), "axes": boot.axes(score), "plan_adds": adds}
     found["scopes"] = _sweep(
         scorer, boot, base, lambda condition: condition.scope is not None and condition.strength == 1
     )
@@ -311,134 +311,111 @@ def _tokens_per_bar(pieces: Pieces) -> float:
 
 def write_markdown(found: dict[str, Any], path: Path) -> None:
     """The report as a page of tables."""
-    lines = [
-        "# Control report",
-        "",
-        _summary(found),
-        "",
-        *_targets(found),
-        *_axes(found),
-        *_storm_table(found),
-        *_section_table(found),
-        *_sweep_table(found),
-        "",
-    ]
-    write_atomic(path, lambda file: file.write("\n".join(lines).encode()))
-
-
-def _summary(found: dict[str, Any]) -> str:
     prompts = found["prompts"]
-    return (
+    summary = (
         f"{prompts['count']} prompts ({prompts['languages']['zh']} Chinese), {found['pieces']['made']} pieces. An axis "
         "is right if a piece lies on the asked side of the same model's median without injection; failures are wrong; "
         "chance is 50 %. Intervals: 95 %, bootstrap over prompts."
     )
+    markdown.write(
+        path,
+        [
+            "# Control report",
+            "",
+            summary,
+            "",
+            *_systems(found),
+            *_others(found),
+            *markdown.section("By axis", _axes(found)),
+            *markdown.section("Storms", _storm_table(found)),
+            *markdown.section("Sections of timelines", _section_table(found)),
+            *markdown.section("Scopes, layers, strengths (bridge only)", _sweep_table(found)),
+        ],
+    )
 
 
-def _targets(found: dict[str, Any]) -> list[str]:
+_LINES: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {
+    "mean directional accuracy": lambda system: percent(system["mean"]),
+    "shuffled": lambda system: percent(system["shuffled"]["mean"]),
+    "lift over shuffled, points": lambda system: points(system["lift"]),
+    "zh": lambda system: percent(system["languages"]["zh"]),
+    "en": lambda system: percent(system["languages"]["en"]),
+    "zh - en, points": lambda system: points(system["languages"]["difference"]),
+    "stated prompts": lambda system: percent(system["kinds"]["stated"]),
+    "implied prompts": lambda system: percent(system["kinds"]["implied"]),
+    "bars 1-4": lambda system: percent(system["bars"]["1-4"]),
+    "bars 9-16": lambda system: percent(system["bars"]["9-16"]),
+    "bars 9-16 minus 1-4, points": lambda system: points(system["bars"]["difference"]),
+    f"the same, {WINDOW} bars at a time": lambda system: points(system["bars"]["by_windows"]),
+    "by seed": lambda system: ", ".join(f"{value:.1%}" for value in system["seeds"] if value is not None),
+}
+
+
+def _systems(found: dict[str, Any]) -> list[str]:
     systems = found["systems"]
-    rows: list[tuple[str, dict[str, str], str]] = []
-
-    def add(title: str, target: str, condition: Callable[[dict[str, Any]], str]) -> None:
-        rows.append((title, {name: condition(system) for name, system in systems.items()}, target))
-
-    add("mean directional accuracy", "mean", lambda system: percent(system["mean"]))
-    add("shuffled", "", lambda system: percent(system["shuffled"]["mean"]))
-    add("lift over shuffled, points", "lift", lambda system: points(system["lift"]))
-    add("zh", "", lambda system: percent(system["languages"]["zh"]))
-    add("en", "", lambda system: percent(system["languages"]["en"]))
-    add("zh - en, points", "languages", lambda system: points(system["languages"]["difference"]))
-    add("stated prompts", "", lambda system: percent(system["kinds"]["stated"]))
-    add("implied prompts", "", lambda system: percent(system["kinds"]["implied"]))
-    if all("bars" in system for system in systems.values()):
-        add("bars 1-4", "", lambda system: percent(system["bars"]["1-4"]))
-        add("bars 9-16", "", lambda system: percent(system["bars"]["9-16"]))
-        add("bars 9-16 minus 1-4, points", "bars", lambda system: points(system["bars"]["difference"]))
-        add(f"the same, {WINDOW} bars at a time", "", lambda system: points(system["bars"]["by_windows"]))
-    add("by seed", "", lambda system: ", ".join(f"{value:.1%}" for value in system["seeds"] if value is not None))
     names = {"bridge": "bridge only", "full": "full system"}
-    lines = [
-        "| | " + " | ".join(f"{names[name]} | target" for name in systems) + " |",
-        "|---" * (1 + 2 * len(systems)) + "|",
+    rows = [
+        [title, *(show(system) if "bars" in system or "bars" not in title else "-" for system in systems.values())]
+        for title, show in _LINES.items()
     ]
-    for title, values, target in rows:
-        conditions = " | ".join(f"{values[name]} | {_TARGETS[name].get(target, '')}" for name in systems)
-        lines.append(f"| {title} | {conditions} |")
-    return [*lines, *_oracle_lines(found), *_exact_lines(found)]
+    return markdown.table(["", *(names[name] for name in systems)], rows)
 
 
-def _oracle_lines(found: dict[str, Any]) -> list[str]:
-    oracle = found.get("oracle")
-    if oracle is None:
-        return []
-    text = (
-        f"Oracle (plans of real songs, {oracle['prompts']} prompts): {percent(oracle['mean'])}. Share of the gap from "
-        f"shuffled to oracle that the text closes, bridge only: {percent(oracle['gap_closed'])} "
-        f"(target {_TARGETS['bridge']['gap']})."
-    )
-    return ["", text]
-
-
-def _exact_lines(found: dict[str, Any]) -> list[str]:
-    exact = found.get("exact")
-    if exact is None:
-        return []
-    text = (
-        f"Exact requests, {exact['prompts']} prompts, full system: tempo within its bin {exact['tempo']:.1%} (95 %), "
-        f"key {exact['key']:.1%} (95 %), bars +-1 {exact['bars']:.1%} (98 %), instruments F1 "
-        f"{exact['instrument_f1']:.3f} (0.92)."
-    )
-    return ["", text]
+def _others(found: dict[str, Any]) -> list[str]:
+    """Oracle, decoding control alone, and exact requests: a line each."""
+    lines = []
+    if oracle := found.get("oracle"):
+        closed = percent(oracle["gap_closed"])
+        lines.append(f"* Oracle (plans of real songs, {oracle['prompts']} prompts): {percent(oracle['mean'])}.")
+        lines.append(f"* Share of the gap from shuffled to oracle that the text closes, bridge only: {closed}.")
+    if unplanned := found.get("unplanned"):
+        adds = points(unplanned["plan_adds"])
+        lines.append(f"* Decoding control without the plan: {percent(unplanned['mean'])}; the plan adds {adds} points.")
+    if exact := found.get("exact"):
+        kept = ", ".join(f"{name} {exact[name]:.1%}" for name in ("tempo", "key", "bars"))
+        lines.append(
+            f"* Exact requests, {exact['prompts']} prompts, full system: {kept} (tempo within its bin, bars +-1), "
+            f"instruments F1 {exact['instrument_f1']:.3f}."
+        )
+    return [*lines, ""]
 
 
 def _axes(found: dict[str, Any]) -> list[str]:
-    systems = found["systems"]
-    columns = [(f"{name}, {arm}", system["axes"] if arm == "text" else system["shuffled"]["axes"])
-               for name, system in systems.items() for arm in ("text", "shuffled")]  # fmt: skip
-    if "oracle" in found:
-        columns.append(("oracle", found["oracle"]["axes"]))
-    lines = ["", "## By axis", "", "| axis | asked by | " + " | ".join(name for name, _ in columns) + " |"]
-    lines.append("|---" * (2 + len(columns)) + "|")
-    for axis in AXES:
-        values = " | ".join(percent(column[axis]) for _, column in columns)
-        lines.append(f"| {axis} | {found['prompts']['asked'][axis]} | {values} |")
-    return lines
+    columns: dict[str, dict[str, Interval]] = {}
+    for name, system in found["systems"].items():
+        columns |= {f"{name}, text": system["axes"], f"{name}, shuffled": system["shuffled"]["axes"]}
+    columns |= {name: found[name]["axes"] for name in ("unplanned", "oracle") if name in found}
+    asked = found["prompts"]["asked"]
+    rows = [[axis, asked[axis], *(percent(column[axis]) for column in columns.values())] for axis in AXES]
+    return markdown.table(["axis", "asked by", *columns], rows)
 
 
 def _storm_table(found: dict[str, Any]) -> list[str]:
     rows = [
-        f"| {text} | {name} | {row['pieces']} | "
-        + ", ".join(f"{axis} {share:.0%}" for axis, share in row.items() if axis != "pieces")
-        + " |"
+        [text, name, row["pieces"], ", ".join(f"{axis} {row[axis]:.0%}" for axis in AXES if axis in row)]
         for name, system in found["systems"].items()
         for text, row in system["storms"].items()
     ]
-    return (
-        ["", "## Storms", "", "| prompt | system | pieces | on the asked side |", "|---|---|---|---|", *rows]
-        if rows
-        else []
-    )
+    return markdown.table(["prompt", "system", "pieces", "on the asked side"], rows)
 
 
 def _section_table(found: dict[str, Any]) -> list[str]:
+    shares = ("directions", "obeying", "directions_of_the_other")
     rows = [
-        f"| {name} | {row['sections']} | {row['directions']:.1%} | {row['obeying']:.1%} | "
-        f"{row['directions_of_the_other']:.1%} |"
+        [name, row["sections"], *(f"{row[share]:.1%}" for share in shares)]
         for name, system in found["systems"].items()
         if (row := system["sections"])
     ]
-    head = "| system | sections | right directions | sections with most right | directions of the other section |"
-    return ["", "## Sections of timelines", "", head, "|---|---|---|---|---|", *rows] if rows else []
+    head = ["system", "sections", "right directions", "sections with most right", "directions of the other section"]
+    return markdown.table(head, rows)
 
 
 def _sweep_table(found: dict[str, Any]) -> list[str]:
     rows = []
     for row in [*found["scopes"], *(row for row in found["strengths"] if row["strength"] != 1)]:
         layers = "all" if row["layers"] is None else ", ".join(map(str, row["layers"]))
-        values = f"{percent(row['text'])} | {percent(row['shuffled'])}"
-        rows.append(f"| {row['scope']} | {layers} | {row['strength']:g} | {values} |")
-    head = ["", "## Scopes, layers, strengths (bridge only)", "", "| scope | layers | strength | text | shuffled |"]
-    return [*head, "|---|---|---|---|---|", *rows] if rows else []
+        rows.append([row["scope"], layers, f"{row['strength']:g}", percent(row["text"]), percent(row["shuffled"])])
+    return markdown.table(["scope", "layers", "strength", "text", "shuffled"], rows)
 
 
 def percent(interval: Interval) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.midi.files import notes
-from fairseq_meloformer.render.pictures import INK, PALE, PAPER
+from fairseq_meloformer.render.figures import new_figure, png
+from fairseq_meloformer.render.pictures import INK, PALE
 from fairseq_meloformer.tokens import remi
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fairseq_meloformer.evaluation.inspection.music import InspectedSong
     from fairseq_meloformer.evaluation.inspection.probes import Floats
 
-_DPI: Final = 110
 _POINTS: Final = 2500  # of a scatter picture; more is only slower
 _SONGS: Final = 10  # that have a colour
 
@@ -40,7 +39,7 @@ def by_attribute(found: Sequence[dict[str, Any]], attributes: Floats) -> bytes:
             cell.scatter(points[~known, 0], points[~known, 1], s=1, color="#e4e1d8")
             ranks = _ranks(values[known])
             cell.scatter(points[known, 0], points[known, 1], s=2, c=ranks, cmap="viridis", linewidths=0)
-    return _png(figure)
+    return png(figure)
 
 
 def by_song(found: Sequence[dict[str, Any]], songs: Tensor) -> bytes:
@@ -56,7 +55,7 @@ def by_song(found: Sequence[dict[str, Any]], songs: Tensor) -> bytes:
         for place, song in enumerate(coloured):
             own = points[numbers == song]
             cell.plot(*own.T, marker="o", markersize=2, linewidth=0.6, color=f"C{place}")
-    return _png(figure)
+    return png(figure)
 
 
 def explained(found: Sequence[dict[str, Any]]) -> bytes:
@@ -68,7 +67,7 @@ def explained(found: Sequence[dict[str, Any]]) -> bytes:
     axes[0][0].set(xscale="log", ylim=(0, 1.02), xlabel="components", ylabel="share of variance")
     axes[0][0].legend(frameon=False, fontsize=7)
     axes[0][0].grid(color="#efece4")
-    return _png(figure)
+    return png(figure)
 
 
 def heat(rows: Sequence[dict[str, Any]], across: str, value: str) -> bytes:
@@ -87,7 +86,7 @@ def heat(rows: Sequence[dict[str, Any]], across: str, value: str) -> bytes:
     for place, number in np.ndenumerate(table):
         text = "–" if np.isnan(number) else f"{number:.2f}"
         cell.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=INK)
-    return _png(figure)
+    return png(figure)
 
 
 def nearest(songs: Sequence[InspectedSong], places: Sequence[Sequence[tuple[int, int]]]) -> bytes:
@@ -98,7 +97,7 @@ def nearest(songs: Sequence[InspectedSong], places: Sequence[Sequence[tuple[int,
             _roll(cell, remi.bars(songs[song].tokens)[bar])
             label = "" if column == 0 else "nearest " * (column == 1)
             cell.set_title(f"{label}{songs[song].id[-26:]}, bar {bar + 1}", fontsize=5.5, color=PALE, parse_math=False)
-    return _png(figure)
+    return png(figure)
 
 
 def _roll(axes: Axes, bar: Sequence[str]) -> None:
@@ -113,11 +112,7 @@ def _roll(axes: Axes, bar: Sequence[str]) -> None:
 def _grid(
     rows: int, columns: int, width: float, height: float | None = None
 ) -> tuple[Figure, Sequence[Sequence[Axes]]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(columns * width, rows * (height or width)), layout="constrained", facecolor=PAPER)
-    FigureCanvasAgg(figure)
+    figure = new_figure(columns * width, rows * (height or width))
     axes: Sequence[Sequence[Axes]] = figure.subplots(rows, columns, squeeze=False).tolist()
     return figure, axes
 
@@ -139,9 +134,3 @@ def _ranks(values: Floats) -> Floats:
 
 def _thinned(count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.unique(np.linspace(0, count - 1, min(count, _POINTS)).round().astype(np.int64))
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()

@@ -20,7 +20,7 @@ from fairseq_meloformer import jobs
 from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.bridge.baselines.methods import SETTINGS
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.evaluation.methods import report
+from fairseq_meloformer.evaluation.methods import pictures, report
 from fairseq_meloformer.evaluation.methods.measure import Meter, SampleSizes, Songs, step_seconds
 from fairseq_meloformer.jobs import JsonlLog
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     results["settings"] = {**dataclasses.asdict(sizes), "songs": len(meter.songs.held_out), "budget": args.budget}
     jobs.write_json(args.folder / "results.json", results)
     report.write_markdown(results, args.folder / "report.md")
-    report.draw(results, args.folder / "convergence.png")
+    pictures.draw(results, args.folder / "convergence.png")
     sys.stdout.write(f"{args.folder / 'report.md'}\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""From measured checkpoints of several methods to one table, curves, and two verdicts."""
+"""From measured checkpoints of several methods to one table and two verdicts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fairseq_meloformer.jobs import write_atomic
-from fairseq_meloformer.render.pictures import INK, PAPER
+from fairseq_meloformer.render import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +16,6 @@ Row = dict[str, Any]
 
 _CLAIM: Final = 10.0
 """The bridge is said to converge so many times faster than a soft prompt."""
-_COLOURS: Final = {
-    "bridge": "#2f6f8f", "flow": "#3f9a84", "regression": "#c98a3b", "prefix": "#a8483f", "vae": "#7a4a78",
-    "retrieval": "#5d6b2f", "mean": "#b9b3a4",
-}  # fmt: skip
-_DPI: Final = 130
 
 
 def results(references: Row, rows: Sequence[Row]) -> Row:
@@ -44,7 +38,7 @@ def seconds_to(curve: Sequence[Row], measure: str, level: float) -> float | None
     Before the first point nothing is known: a curve that begins beyond the level had it there at the latest.
     """
     sign = -1 if measure == "nats" else 1
-    points = [(row["seconds"], sign * _value(row, measure)) for row in curve if _value(row, measure) is not None]
+    points = [(row["seconds"], sign * value_of(row, measure)) for row in curve if value_of(row, measure) is not None]
     wanted = sign * level
     for number, (seconds, value) in enumerate(points):
         if value >= wanted:
@@ -55,7 +49,8 @@ def seconds_to(curve: Sequence[Row], measure: str, level: float) -> float | None
     return None
 
 
-def _value(row: Row, measure: str) -> Any:  # noqa: ANN401  a number or None
+def value_of(row: Row, measure: str) -> Any:  # noqa: ANN401  a number or None
+    """What a row has of a measure, without its interval."""
     found = row.get(measure)
     return found["value"] if isinstance(found, dict) else found
 
@@ -71,7 +66,7 @@ def _speed(curves: dict[str, list[Row]], none: Row) -> dict[str, Row]:
     found = {}
     for measure in ("heard", "nats"):
         sign = -1 if measure == "nats" else 1
-        both = [[_value(row, measure) for row in curves[name]] for name in ("bridge", "prefix")]
+        both = [[value_of(row, measure) for row in curves[name]] for name in ("bridge", "prefix")]
         if any(value is None for values in both for value in values):
             continue
         nothing = none[measure]["high"] if measure == "heard" else none[measure]
@@ -96,27 +91,19 @@ def _growth(costs: Sequence[Row]) -> Row:
 
 def write_markdown(found: Row, path: Path) -> None:
     """The table and the verdicts."""
-    lines = [
-        "# Ways from text to a plan",
-        "",
-        (
-            f"{found['settings']['songs']} held-out songs, pieces of {found['settings']['bars']} bars. Control is the "
-            "mean over eight axes of the rank correlation of what the captioned song is and what is heard, with a 95 % "
-            "interval over prompts; read is the same of what a linear reader finds in the plan. Error is that of "
-            "standardised plans. Nats a token are of the songs under plans of their captions. Diversity is the mean "
-            "distance of plans (pieces) to one prompt over that of real songs with such captions."
-        ),
-        "",
-        (
-            "| method | control, heard | control, read | plan error | nats a token | diversity, plans (pieces) | "
-            "training, s (updates) | ms a song and step |"
-        ),
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, row in (found["methods"] | found["references"]).items():
-        lines.append("| " + " | ".join([name, *_cells(row)]) + " |")
-    lines += ["", "![Convergence](convergence.png)", "", "## Claims", "", *_verdicts(found), ""]
-    write_atomic(path, lambda file: file.write("\n".join(lines).encode()))
+    head = ["method", "control, heard", "control, read", "plan error", "nats a token", "diversity, plans (pieces)"]
+    head += ["training, s (updates)", "ms a song and step"]
+    explained = (
+        f"{found['settings']['songs']} held-out songs, pieces of {found['settings']['bars']} bars. Control is the "
+        "mean over eight axes of the rank correlation of what the captioned song is and what is heard, with a 95 % "
+        "interval over prompts; read is the same of what a linear reader finds in the plan. Error is that of "
+        "standardised plans. Nats a token are of the songs under plans of their captions. Diversity is the mean "
+        "distance of plans (pieces) to one prompt over that of real songs with such captions."
+    )
+    rows = [[name, *_cells(row)] for name, row in (found["methods"] | found["references"]).items()]
+    lines = ["# Ways from text to a plan", "", explained, "", *markdown.table(head, rows)]
+    lines += ["![Convergence](convergence.png)", "", *markdown.section("Claims", _verdicts(found))]
+    markdown.write(path, lines)
 
 
 def _cells(row: Row) -> list[str]:
@@ -125,7 +112,7 @@ def _cells(row: Row) -> list[str]:
     diversity = row.get("diversity")
     return [
         f"{heard['value']:.2f} ({heard['low']:.2f} to {heard['high']:.2f})",
-        _number(_value(row, "read")),
+        _number(value_of(row, "read")),
         _number(row.get("plan_error")),
         _number(row.get("nats"), 3),
         f"{diversity['plans']:.2f} ({diversity['pieces']:.2f})" if diversity else "",
@@ -176,27 +163,3 @@ def _faster(one: Row) -> str:
 def _time(one: Row, method: str) -> str:
     seconds = one["seconds"][method]
     return f"not in {one['spent'][method]:.0f} s" if seconds is None else f"in {seconds:.0f} s"
-
-
-def draw(found: Row, path: Path) -> None:
-    """Curves over seconds of training: control of pieces, nats a token, error of plans."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    panels = (("heard", "control, heard"), ("nats", "nats a token"), ("plan_error", "error of standardised plans"))
-    for axes, (measure, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        axes.set_title(title, color=INK, loc="left", fontsize=11)
-        axes.set_xlabel("processor seconds of training", color=INK)
-        for method, curve in found["curves"].items():
-            points = [(row["seconds"], _value(row, measure)) for row in curve if _value(row, measure) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=_COLOURS[method], label=method)
-        for name, style in (("oracle", "--"), ("none", ":")):
-            if (level := _value(found["references"][name], measure)) is not None:
-                axes.axhline(level, color=INK, linewidth=0.8, linestyle=style, label=name)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=8)
-    write_atomic(path, lambda file: canvas.print_figure(file, format="png", dpi=_DPI, facecolor=PAPER))

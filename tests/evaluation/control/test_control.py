@@ -54,6 +54,9 @@ def test_everything_that_was_asked_for_is_composed_and_scored(report):
         assert system["storms"]["流星雨"]["pieces"] == system["storms"]["暴风雨"]["pieces"] == 2
         lift = system["mean"]["value"] - system["shuffled"]["mean"]["value"]
         assert system["lift"]["value"] == pytest.approx(lift, abs=2e-4)
+    full, unplanned = found["systems"]["full"]["mean"]["value"], found["unplanned"]
+    assert set(unplanned["axes"]) == set(AXES)
+    assert unplanned["plan_adds"]["value"] == pytest.approx(full - unplanned["mean"]["value"], abs=2e-4)
     assert [row["layers"] for row in found["scopes"]] == [None, [0], [1]]
     assert sorted(row["strength"] for row in found["strengths"]) == [0.5, 1.0, 1.5]
     assert found["exact"]["tempo"] == found["exact"]["bars"] == 1.0  # exact whatever the weights are
@@ -63,6 +66,8 @@ def test_everything_that_was_asked_for_is_composed_and_scored(report):
     assert "| mean directional accuracy |" in page
     assert "暴风雨" in page
     assert "## Sections of timelines" in page
+    assert "Decoding control without the plan:" in page
+    assert "target" not in page  # what is good enough is for the reader to say
     rows = [json.loads(line) for line in (folder / "chunks.jsonl").read_text().splitlines()]
     piece = rows[0]["pieces"][0]
     assert len(midi.read(folder / piece["midi"]).instruments) > 0
@@ -96,7 +101,7 @@ def test_the_oracle_follows_real_songs(models, report, tmp_path):
     ("arguments", "reason"),
     [
         (["--seeds", "0", "--bars", "1"], "--seeds must be at least 1; --bars must be at least --sweep-bars"),
-        (["--arms", "text,magic"], "--arms must be some of text,shuffled,none,oracle"),
+        (["--arms", "text,magic"], "--arms must be some of text,shuffled,none,oracle,unplanned"),
         (["--scopes", "everywhere"], "--scopes must be some of"),
         (["--arms", "none"], "must have text and none"),
         (["--store", "nowhere"], "nowhere is neither"),
