@@ -59,7 +59,6 @@ setup(
         "dev": [
             "build",
             "hypothesis",
-            "music21>=9",
             "mypy",
             "pytest",
             "pytest-xdist",
