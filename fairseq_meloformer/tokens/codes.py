@@ -19,6 +19,9 @@ _CODES: Final = np.repeat(np.arange(len(SPANS)), SPANS)
 TEMPI: Final = 16.0 * 2.0 ** (np.arange(49) / 12)
 """(49,) quarters per minute of each tempo code."""
 
+WHOLE_TEMPI: Final = np.rint(TEMPI)
+"""(49,) the same in whole numbers, which are what metronomes have and songs are decoded to."""
+
 VELOCITY_STEP: Final = 4
 
 DRUM_PITCHES: Final = 128

@@ -5,9 +5,9 @@ signature, the tempo in force (at the bar line, or at each onset), positions in 
 position in the chosen order, and the notes of an instrument from high to low (then long to short, then loud to soft).
 
 Times are rounded to positions (1/12 quarter): onset and end each for itself, and the difference is the duration.
-Duration code k of octave e = k // 12 stands for 2^e durations and is decoded to the shortest of them; velocity is
-v // 4, decoded to 4 v + 2; tempo is round(12 log2(qpm / 16)) within 16..256 qpm. Drum pitches are shifted by 128. A
-note that rounds to no duration (`d-0`) is decoded to a quarter of a position.
+Duration code k of octave e = k // 12 stands for 2^e durations and is decoded to the shortest of them; velocity is v //
+4, decoded to 4 v + 2; tempo is round(12 log2(qpm / 16)) within 16..256 qpm, decoded to a whole number. Drum pitches are
+shifted by 128. A note that rounds to no duration (`d-0`) is decoded to a quarter of a position.
 
 Tokens come back from their decoded song as they were. From a written file they come back but for equal pitches that
 overlap in one instrument, which only paper can hold: there the earlier note ends (see `midi.writing.playable`).

@@ -12,7 +12,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
 from fairseq_meloformer.midi.metre import FOUR_FOUR, LENGTHS, METRES, POSITIONS, index_of, lines_of, spelled
 from fairseq_meloformer.midi.notes import DRUMS
-from fairseq_meloformer.tokens.codes import SHORTEST, TEMPI, VELOCITY_STEP
+from fairseq_meloformer.tokens.codes import SHORTEST, VELOCITY_STEP, WHOLE_TEMPI
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ _SIZES: Final = {
     "d": len(SHORTEST),
     "v": 32,
     "s": len(METRES),
-    "t": len(TEMPI),
+    "t": len(WHOLE_TEMPI),
 }
 _AFTER: Final = {
     "bar": "stob", "s": "tob", "t": "ob", "o": "ti", "o t": "i", "i": "p", "p": "d", "d": "v", "v": "piob",
@@ -134,8 +134,8 @@ class _Song:
             if bar == 0 or metre != self.metres[bar - 1]
         ]
         for bar, position, code in self.tempi:
-            if not midi.tempo_changes or midi.tempo_changes[-1].tempo != TEMPI[code]:
-                midi.tempo_changes.append(TempoChange(float(TEMPI[code]), lines[bar] + position * _STEP))
+            if not midi.tempo_changes or midi.tempo_changes[-1].tempo != WHOLE_TEMPI[code]:
+                midi.tempo_changes.append(TempoChange(float(WHOLE_TEMPI[code]), lines[bar] + position * _STEP))
         for program, notes in sorted(self.notes.items()):
             instrument = Instrument(program % DRUMS, program == DRUMS, _NAMES.get(program, SOUNDS[program].name))
             for bar, position, pitch, duration, velocity in notes:

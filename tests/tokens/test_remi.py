@@ -13,7 +13,7 @@ from fairseq_meloformer.midi.metre import LENGTHS, METRES, to_positions
 from fairseq_meloformer.midi.notes import note_table
 from fairseq_meloformer.midi.writing import playable
 from fairseq_meloformer.tokens import remi, vocabulary
-from fairseq_meloformer.tokens.codes import SHORTEST, duration_code
+from fairseq_meloformer.tokens.codes import SHORTEST, WHOLE_TEMPI, duration_code, tempo_code
 
 FORMS = {
     "remigen": {"method": "REMIGEN"},
@@ -99,6 +99,12 @@ def test_duration_codes_are_floors_of_their_spans():
         0, 11, 12, 12, 13, 23, 24, 24, 25, 95, 95, 95,
     ]  # fmt: skip
     assert (duration_code(SHORTEST) == np.arange(96)).all()
+
+
+def test_tempi_are_decoded_to_whole_numbers_of_the_same_code():
+    assert (tempo_code(WHOLE_TEMPI) == np.arange(49)).all()
+    (change,) = remi.decode(words("t-35 o-0 i-0 p-60 d-12 v-16 b-1")).tempo_changes
+    assert change.tempo == 121
 
 
 def test_tempo_stands_at_bars_or_at_onsets():
