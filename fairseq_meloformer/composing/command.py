@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transpose", type=int, default=0, metavar="N", help="move pieces by N semitones")
     parser.add_argument("--no-audio", action="store_true", help="write no sound")
     parser.add_argument("--no-picture", action="store_true", help="write no piano roll")
+    parser.add_argument(
+        "--score", action="store_true", help="write scores: .musicxml, and .pdf where MuseScore or verovio is installed"
+    )
     again = parser.add_argument_group("another try", "some bars of a piece anew, all other notes as they are")
     again.add_argument(
         "--from",
@@ -161,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
         },
         picture=not args.no_picture,
         sound=not args.no_audio,
+        score=args.score,
     )
     rows = compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle, passage=passage)
     for row in rows:

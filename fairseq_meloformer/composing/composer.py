@@ -15,6 +15,7 @@ from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.composing.decoding import Plan, Songs, write
 from fairseq_meloformer.composing.full_system import DecodingControl
+from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import key_of
 from fairseq_meloformer.composing.piece import OnBar, Piece, Progress, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
@@ -155,7 +156,11 @@ class Composer:
             number = self.control.best_of
             # All candidates are as long as the first: a long one among them would be waited for in vain.
             sized = self._sized(requests) if settings.injected and oracle is None else requests
-            drafts = [draft for request in sized for draft in self.control.candidates(request)]
+            drafts = [
+                draft
+                for request, of_one in zip(sized, parts, strict=True)
+                for draft in self.control.candidates(request, of_one)
+            ]
             bias = self.control.bias(self.vocabulary, [of_one for of_one in parts for _ in range(number)])
         plan = self._plan(drafts, settings, oracle) if settings.injected else None
         songs = self._songs(drafts, self._bars(drafts, plan), plan, bias)
@@ -164,7 +169,7 @@ class Composer:
         written = write(self.model, self.vocabulary, songs, settings, told)
         made = [self._piece(request, song) for request, song in zip(drafts, written, strict=True)]
         if self.control is None:
-            return made
+            return [replace(piece, midi=marked(piece.midi, piece.request.sections)) for piece in made]
         return [
             self.control.choose(made[index * number : (index + 1) * number], request, of_one)
             for index, (request, of_one) in enumerate(zip(requests, parts, strict=True))

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
+from miditoolkit import MidiFile
 from torch import Tensor
 
 from fairseq_meloformer.composing.choosing import nearest
+from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import Part, key_of, understand
 from fairseq_meloformer.composing.piece import Piece
 from fairseq_meloformer.composing.tilt import leap_tilt, tilt
@@ -23,6 +25,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import Value
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
+from fairseq_meloformer.midi.general_midi import can_play
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.pretrained import MUSEFORMER
@@ -85,8 +88,16 @@ class DecodingControl:
         """What each request asks for, by section."""
         return understand(self.probe, requests)
 
-    def candidates(self, request: Request) -> list[Request]:
-        """The request under several seeds; the first is the piece that composing without choosing gives."""
+    def candidates(self, request: Request, parts: Sequence[Part]) -> list[Request]:
+        """The request under several seeds; the first is the piece that composing without choosing gives.
+
+        They are moved from C major or A minor to the asked key already, so that instruments keep to their ranges there.
+        """
+        key = key_of(parts)
+        if key is not None:
+            written = "C major" if key.endswith("major") else "A minor"
+            way = shift_to(key, written, parts[0].profile.get("register", 0.0))
+            request = replace(request, transposition=request.transposition + way)
         others = [replace(request, seed=seed_of(request.seed, "candidate", index)) for index in range(1, self.best_of)]
         return [request, *others]
 
@@ -104,13 +115,12 @@ class DecodingControl:
     def choose(self, candidates: Sequence[Piece], request: Request, parts: Sequence[Part]) -> Piece:
         """The nearest candidate, in the asked key, under the request's own seed, with what was understood."""
         piece = nearest(candidates, parts, self.quantiles)
-        key, midi, shift = key_of(parts), piece.midi, 0
-        if key is not None:
-            shift = shift_to(key, piece.attributes.get("key"), parts[0].profile.get("register", 0.0))
-            midi = remi.decode(remi.transpose(piece.tokens, request.transposition + shift))
+        key = key_of(parts)
+        midi, rest = (piece.midi, 0) if key is None else _in_key(piece, key)
+        shift = piece.request.transposition - request.transposition + rest
         understood = [part.as_row() for part in parts]
         about = {"understood": understood, "candidate_seed": piece.request.seed, "moved_to_key": shift}
-        return replace(piece, request=request, midi=midi, about=about)
+        return replace(piece, request=request, midi=marked(midi, request.sections, parts), about=about)
 
     def _row(self, vocabulary: Vocabulary, part: Part) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written."""
@@ -156,6 +166,16 @@ def shift_to(key: str, found: Value | None, register: float = 0.0) -> int:
     if abs(register) >= SILENCE:
         return up if register > 0 or up == 0 else up - 12
     return up if up <= 6 else up - 12
+
+
+def _in_key(piece: Piece, key: str) -> tuple[MidiFile, int]:
+    """The piece with the key's tonic, if its instruments can play it there, and by how many semitones it was moved."""
+    way = shift_to(key, piece.attributes.get("key"))
+    for shift in (way, way - 12 if way > 0 else way + 12):
+        midi = remi.decode(remi.transpose(piece.tokens, piece.request.transposition + shift))
+        if can_play(midi):
+            return midi, shift
+    return piece.midi, 0
 
 
 def _at(parts: Sequence[Part], bar: int) -> Part:

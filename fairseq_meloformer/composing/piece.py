@@ -12,7 +12,7 @@ from fairseq_meloformer import midi as midi_files
 from fairseq_meloformer.measures.attributes import Attributes, measure
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.sampling import Sampling
-from fairseq_meloformer.render import audio, pictures
+from fairseq_meloformer.render import audio, musicxml, pictures
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.words.prompts import Request
 
@@ -66,8 +66,12 @@ class Piece:
         return measure(self.midi)
 
     def save(self, path: str | Path) -> None:
-        """Write the MIDI file."""
-        midi_files.write(self.midi, path)
+        """Write the MIDI file; its first text says the prompt and the seed."""
+        midi_files.write(self.midi, path, f"{self.request.text}\n{self.request.seed_text}")
+
+    def score(self, path: str | Path) -> None:
+        """Write the score as MusicXML, under the text."""
+        musicxml.write(self.midi, path, self.request.text)
 
     def picture(self, path: str | Path, title: str | None = None) -> None:
         """Draw the piano roll as a PNG file, under the text or another title."""

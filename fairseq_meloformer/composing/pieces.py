@@ -15,6 +15,7 @@ from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import measure_sections
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import JsonlLog
+from fairseq_meloformer.render import musicxml
 from fairseq_meloformer.words.prompts import Prompt, Request
 
 Row = dict[str, Any]
@@ -34,12 +35,15 @@ class PieceFolder:
         made_with: what shaped the pieces besides the request: settings and identities of the models.
         picture: draw a piano roll of each piece.
         sound: render each piece.
+        score: write the score of each piece, as MusicXML and as PDF.
 
     Raises:
         InputError: the folder's manifest cannot be read.
     """
 
-    def __init__(self, directory: str | Path, made_with: Row, *, picture: bool = True, sound: bool = True) -> None:
+    def __init__(
+        self, directory: str | Path, made_with: Row, *, picture: bool = True, sound: bool = True, score: bool = False
+    ) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.manifest = JsonlLog(self.directory / "manifest.jsonl", key="piece")
@@ -47,6 +51,7 @@ class PieceFolder:
         self.made_with: Row = json.loads(json.dumps(made_with))
         self._picture = picture
         self._sound = sound
+        self._score = score
 
     def missing(self, jobs: Sequence[Job]) -> list[Job]:
         """Pieces that are still to be composed.
@@ -79,10 +84,16 @@ class PieceFolder:
             piece.picture(self.directory / files["picture"], title=prompt.text)
         if self._sound and piece.sound(self.directory / f"{name}.wav"):
             files["sound"] = f"{name}.wav"
+        if self._score:
+            files["score"] = f"{name}.musicxml"
+            piece.score(self.directory / files["score"])
+            if musicxml.engrave(self.directory / files["score"], self.directory / f"{name}.pdf", prompt.text):
+                files["pdf"] = f"{name}.pdf"
         sections = piece.request.sections
         row = {
             "piece": name,
             **self._asked(prompt, piece.request),
+            "given_seed": piece.request.given_seed,
             "settings": self.made_with,
             "files": files,
             "attributes": piece.attributes,
@@ -95,7 +106,7 @@ class PieceFolder:
     @staticmethod
     def _asked(prompt: Prompt, request: Request) -> Row:
         asked = {"id": prompt.id, "prompt": prompt.text, **dataclasses.asdict(request), "about": dict(prompt.about)}
-        sections = asked.pop("sections")
+        sections, _ = asked.pop("sections"), asked.pop("given_seed")
         return {**asked, "sections": list(sections)} if sections else asked
 
 

@@ -10,6 +10,8 @@ General MIDI System Level 1 (MIDI Manufacturers Association, RP-003).
 
 from typing import Final, NamedTuple
 
+from miditoolkit import MidiFile
+
 from fairseq_meloformer.midi.notes import DRUMS
 
 _KEYS: Final = "A0 C8"
@@ -93,3 +95,12 @@ def _sounds() -> tuple[Sound, ...]:
 
 SOUNDS: Final = _sounds()
 """By program 0..127; 128 is the drum kit."""
+
+
+def can_play(midi: MidiFile) -> bool:
+    """Whether every instrument of a song can play all of its notes."""
+    return all(
+        note.pitch in SOUNDS[DRUMS if track.is_drum else track.program].pitches
+        for track in midi.instruments
+        for note in track.notes
+    )

@@ -27,6 +27,7 @@ class Request:
         bars: how many; None lets the text, or else the bridge, say.
         transposition: semitones by which the finished piece is moved; models of normalised music write in C or A minor.
         sections: what single bars should sound like, if the text is a timeline.
+        given_seed: that somebody gave, if `seed` was made of it.
 
     Raises:
         InputError: a text that is too long or cannot be written as UTF-8, a number that no piece can have, or bars that
@@ -38,6 +39,7 @@ class Request:
     bars: int | None = None
     transposition: int = 0
     sections: tuple[Section, ...] = ()
+    given_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would fail or never end later on."""
@@ -53,6 +55,11 @@ class Request:
                 f"a piece must have the {self.sections[-1].last} bars of its timeline {self.text!r}, "
                 f"received {self.bars} bars: leave the number of bars out"
             )
+
+    @property
+    def seed_text(self) -> str:
+        """The seed in words, first the one that was given."""
+        return f"seed {self.seed}" if self.given_seed is None else f"seed {self.given_seed}, of this piece {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Prompt:
         """The piece of this number, with the prompt's own options, or its timeline's length, before the defaults."""
         length = {"bars": self.sections[-1].last} if self.sections else {}
         chosen = replace(defaults, text=self.text, sections=self.sections, **{**length, **self.options})
-        return replace(chosen, seed=seed_of(chosen.seed, self.id, piece))
+        return replace(chosen, seed=seed_of(chosen.seed, self.id, piece), given_seed=chosen.seed)
 
 
 def seed_of(seed: int, name: str, piece: int) -> int:

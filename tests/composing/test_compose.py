@@ -3,11 +3,13 @@
 import json
 
 import miditoolkit
+import mido
 import pytest
 import torch
 from injection.models import bridge, museformer
+from music21 import converter
 
-from fairseq_meloformer import cli
+from fairseq_meloformer import cli, midi
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 
 
@@ -99,6 +101,22 @@ def test_plan_from_a_song_and_no_injection(models, tmp_path):
     assert manifest(tmp_path / "oracle")[0]["attributes"]["bars"] == 4
     assert cli.main([*base, "--bars", "2", "--no-injection", "--output", str(tmp_path / "plain")]) == 0
     assert manifest(tmp_path / "plain")[0]["settings"]["injected"] is False
+
+
+def test_a_score_is_written_on_demand_with_a_part_for_each_instrument(models, tmp_path):
+    arguments = ["compose", "1-2: rain | 3-4: snow", "--output", str(tmp_path), "--no-audio", "--no-picture", "--score"]
+    assert cli.main([*arguments, "--seed", "7", *models]) == 0
+    (row,) = manifest(tmp_path)
+    written = midi.read(tmp_path / row["files"]["midi"])
+    score = converter.parse(tmp_path / row["files"]["score"])
+    assert [part.partName for part in score.parts] == [track.name for track in written.instruments]
+    assert set(row["files"]) - {"pdf"} == {"midi", "score"}
+    assert all((tmp_path / file).stat().st_size for file in row["files"].values())
+    first = mido.MidiFile(tmp_path / row["files"]["midi"], charset="utf-8").tracks[0]
+    assert [m.text for m in first if m.type == "marker"] == ["rain", "snow"]
+    said = next(m.text for m in first if m.type == "text")
+    assert said == f"1-2: rain | 3-4: snow\nseed 7, of this piece {row['seed']}"
+    assert row["given_seed"] == 7
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES, measure
 from fairseq_meloformer.measures.passage import Song
 from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.midi.general_midi import can_play
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import PIANO, STRINGS
 from fairseq_meloformer.tokens import remi, vocabulary
@@ -69,13 +70,23 @@ def test_tempo_key_and_instruments_are_kept_exactly(composer):
         Request("每分钟150拍，drumless", seed=2, bars=3),
     ]
     first, second = system(composer).compose(requests, SETTINGS)
-    assert measure(first.midi)["tempo"] == pytest.approx(92, rel=2 ** (1 / 24) - 1)
-    assert measure(second.midi)["tempo"] == pytest.approx(150, rel=2 ** (1 / 24) - 1)
+    assert measure(first.midi)["tempo"] == pytest.approx(92)
+    assert measure(second.midi)["tempo"] == pytest.approx(150)
+    assert [change.key_name for change in first.midi.key_signature_changes] == ["F#m"]
     assert set(measure(first.midi)["instruments"]) <= {PIANO, STRINGS}
     assert DRUMS not in measure(second.midi)["instruments"]
     assert measure(first.midi)["key"] in ("F# minor", "A major")  # the relative key where the piece is in major
     assert first.about["understood"][0]["key"] == "F# minor"
     assert first.request == requests[0]
+
+
+@pytest.mark.parametrize("key", ["F# minor", "low, in B major", "Eb major"])
+def test_a_piece_in_a_key_is_what_its_instruments_can_play(composer, key):
+    requests = [Request(f"in {key}" if "in" not in key else key, seed=seed, bars=2) for seed in range(4)]
+    for piece in system(composer, best_of=2).compose(requests, SETTINGS):
+        assert can_play(piece.midi)
+        moved = remi.decode(remi.transpose(piece.tokens, piece.about["moved_to_key"]))
+        assert [track.notes for track in moved.instruments] == [track.notes for track in piece.midi.instruments]
 
 
 def test_the_tilt_moves_what_is_asked_and_nothing_moves_without_it(composer):
