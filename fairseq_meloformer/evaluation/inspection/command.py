@@ -4,18 +4,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.evaluation.inspection import injected, pictures, probes, report
-from fairseq_meloformer.evaluation.inspection.late_bars import late_bars
-from fairseq_meloformer.evaluation.inspection.music import InspectedSong, gather, stacked
+from fairseq_meloformer.evaluation.inspection import measure, report
+from fairseq_meloformer.evaluation.inspection.music import gather
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.model import MuseFormer
-
-_PREDICTED = 60  # songs that are predicted as they stand and from their middle
-_SHOWN_BARS = 5  # with their nearest ones, as piano rolls
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.subject} is a store itself: leave --store out, or give a model before it")
     model = None if is_store else MuseFormer.from_pretrained(args.subject)
     songs = gather(model, args.subject if is_store else args.store, args.data, args.subset, args.songs)
-    found, drawn = inspect(songs)
+    found, drawn = measure.summaries(songs)
     if model is not None and args.data is not None:
-        found |= _injections(model, songs, args, drawn)
-        found["late_bars"] = late_bars(model, songs[:: max(1, len(songs) // _PREDICTED)])
+        more, pictures = measure.injections(model, songs, args.pieces, args.bars, args.seed)
+        found, drawn = found | more, drawn | pictures
     found = {"subject": str(args.subject), "model": None if model is None else model_hash(model.state_dict()), **found}
     args.output.mkdir(parents=True, exist_ok=True)
     write_json(args.output / "inspect.json", found)
@@ -58,51 +53,3 @@ def run(args: argparse.Namespace) -> int:
     write_atomic(args.output / "report.html", lambda file: file.write(page.encode()))
     sys.stdout.write(json.dumps({"report": str(args.output / "report.html"), "bars": found["bars"]}) + "\n")
     return 0
-
-
-def inspect(songs: list[InspectedSong]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What can be said of summaries alone: numbers for JSON, and pictures."""
-    values, numbers, attributes = stacked(songs)
-    components = probes.components(values)
-    decoded = probes.decodability(values, numbers, attributes)
-    near = probes.neighbours(values, numbers, attributes)
-    drawn = {
-        "attributes": pictures.by_attribute(components, attributes),
-        "songs": pictures.by_song(components, numbers),
-        "explained": pictures.explained(components),
-        "decodability": pictures.heat(decoded, "view", "correlation"),
-    }
-    if all(song.tokens for song in songs):
-        drawn["nearest"] = _nearest(songs, near)
-    found = {
-        "songs": len(songs),
-        "bars": len(values),
-        "measured": "by bar" if songs[0].tokens else "by passage",
-        "components": [{name: view[name] for name in ("view", "for_90", "for_99", "explained")} for view in components],
-        "decodability": decoded,
-        "nearest": near["difference"],
-    }
-    return found, drawn
-
-
-def _nearest(songs: list[InspectedSong], near: dict[str, Any]) -> bytes:
-    places = [(number, bar) for number, song in enumerate(songs) for bar in range(len(song.summaries))]
-    every = max(1, len(near["bars"]) // _SHOWN_BARS)
-    groups = [
-        [places[bar], *(places[other] for other in near["nearest"][index])] for index, bar in enumerate(near["bars"])
-    ]
-    return pictures.nearest(songs, groups[::every][:_SHOWN_BARS])
-
-
-def _injections(
-    model: MuseFormer, songs: list[InspectedSong], args: argparse.Namespace, drawn: dict[str, bytes]
-) -> dict[str, Any]:
-    long = [song for song in songs if len(song.summaries) >= args.bars] or songs
-    every = max(1, len(long) // max(1, args.pieces))
-    chosen = long[::every][: max(args.pieces, 8)]
-    found: dict[str, Any] = {"scope": model.config.scope, "perplexity": injected.perplexities(model, chosen)}
-    written = injected.pieces(model, chosen[: args.pieces], args.bars, args.seed)
-    if written:
-        found["music"] = injected.obedience(written)
-        drawn["music"] = pictures.heat(found["music"], "injection", "correlation")
-    return found

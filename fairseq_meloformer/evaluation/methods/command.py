@@ -21,7 +21,7 @@ from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.bridge.baselines.methods import SETTINGS
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.methods import pictures, report
-from fairseq_meloformer.evaluation.methods.measure import Meter, SampleSizes, Songs, step_seconds
+from fairseq_meloformer.evaluation.methods.measure import Evaluator, SampleSizes, Songs, step_seconds
 from fairseq_meloformer.jobs import JsonlLog
 from fairseq_meloformer.museformer.model import MuseFormer
 
@@ -76,21 +76,21 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         raise InputError(f"{args.folder} must have a folder of checkpoints for each method: run compare_methods.sh")
     model = MuseFormer.from_pretrained(args.model)
-    meter = Meter(model, Songs(args.store, sizes, args.songs))
+    evaluator = Evaluator(model, Songs(args.store, sizes, args.songs))
     asked = f"{dataclasses.astuple(sizes)}|{args.store}|{args.model}|{args.songs}"
     log, rejected = JsonlLog(args.folder / "measured.jsonl"), args.folder / "rejected.jsonl"
     rejected.unlink(missing_ok=True)  # what failed is tried again
-    work: dict[str, Callable[[], dict[str, Any]]] = {f"{_REFERENCES}|{asked}": meter.references}
+    work: dict[str, Callable[[], dict[str, Any]]] = {f"{_REFERENCES}|{asked}": evaluator.references}
     for one in found:
         key = f"{one.method}-{one.updates}{'-last' * one.last}|{one.seconds:.2f}|{asked}"
-        work[key] = functools.partial(_measure, meter, one)
+        work[key] = functools.partial(_measure, evaluator, one)
     failed = JsonlLog(rejected)
     jobs.run("methods", work, lambda key: work[key](), key=str, log=log, rejected=failed, workers=1)
     if reasons := [f"{key.partition('|')[0]}: {failed[key]['reason']}" for key in failed.done]:
         raise InputError(f"not all could be measured: {'; '.join(reasons)}")
     references, *rows = (log[key] for key in work)
     results = report.results(references, rows)
-    results["settings"] = {**dataclasses.asdict(sizes), "songs": len(meter.songs.held_out), "budget": args.budget}
+    results["settings"] = {**dataclasses.asdict(sizes), "songs": len(evaluator.songs.held_out), "budget": args.budget}
     jobs.write_json(args.folder / "results.json", results)
     report.write_markdown(results, args.folder / "report.md")
     pictures.draw(results, args.folder / "convergence.png")
@@ -124,20 +124,20 @@ def _checkpoints(folder: Path, budget: float | None, count: int) -> list[Checkpo
     return [dataclasses.replace(ordered[place], last=place == last) for place in sorted(wanted)]
 
 
-def _measure(meter: Meter, one: Checkpoint) -> dict[str, Any]:
+def _measure(evaluator: Evaluator, one: Checkpoint) -> dict[str, Any]:
     bridge = bridges.load(one.path)
-    row = {"method": one.method, "updates": one.updates, "seconds": one.seconds, **meter.checkpoint(bridge)}
+    row = {"method": one.method, "updates": one.updates, "seconds": one.seconds, **evaluator.checkpoint(bridge)}
     if one.last:
         row["parameters"] = sum(parameter.numel() for parameter in bridge.parameters())
-        row["diversity"] = meter.diversity(bridge)
+        row["diversity"] = evaluator.diversity(bridge)
         row["costs"] = [
-            {"bars": bars, "bar_tokens": tokens, "seconds": _cost(meter, bridge, bars, tokens)}
+            {"bars": bars, "bar_tokens": tokens, "seconds": _cost(evaluator, bridge, bars, tokens)}
             for bars, tokens in COSTS
         ]
     return row
 
 
-def _cost(meter: Meter, bridge: Any, bars: int, bar_tokens: int) -> float:  # noqa: ANN401  a Bridge, spoiled
+def _cost(evaluator: Evaluator, bridge: Any, bars: int, bar_tokens: int) -> float:  # noqa: ANN401  a Bridge, spoiled
     spoiled = copy.deepcopy(bridge).requires_grad_(requires_grad=True)
-    meter.model.requires_grad_(requires_grad=False)
-    return step_seconds(spoiled, meter.model, bars, bar_tokens, songs=_COST_SONGS, repeats=2) / _COST_SONGS
+    evaluator.model.requires_grad_(requires_grad=False)
+    return step_seconds(spoiled, evaluator.model, bars, bar_tokens, songs=_COST_SONGS, repeats=2) / _COST_SONGS

@@ -202,7 +202,7 @@ def _mean(values: Floats) -> Floats:
     return total
 
 
-class Meter:
+class Evaluator:
     """Measures methods against one MuseFormer and one set of songs."""
 
     def __init__(self, model: MuseFormer, songs: Songs) -> None:
