@@ -239,4 +239,6 @@ def _signs(song: MidiFile, bar: Bar, made: Any) -> None:  # noqa: ANN401
     for place, change in here(song.tempo_changes):
         made.insert(place, tempo.MetronomeMark(number=round(change.tempo, 2)))
     for place, marker in here(song.markers):
-        made.insert(place, expressions.RehearsalMark(marker.text))
+        mark = expressions.RehearsalMark(marker.text)
+        mark.style.enclosure = "none"  # engravers guess the width of a box, and Chinese runs over it
+        made.insert(place, mark)

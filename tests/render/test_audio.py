@@ -6,7 +6,8 @@ import pytest
 from miditoolkit import ControlChange, Instrument, MidiFile, Note, TempoChange
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.render import audio
+from fairseq_meloformer.midi import files
+from fairseq_meloformer.render import audio, pictures
 
 needs_synthesiser = pytest.mark.skipif(
     importlib.util.find_spec("tinysoundfont") is None, reason="there is no tinysoundfont wheel for this platform"
@@ -48,6 +49,19 @@ def test_a_note_sounds_at_its_frequency(tmp_path, pitch, frequency):
     samples = sound(piece((80, [(0, 8, pitch, 90)])), tmp_path)[: 4 * audio.RATE].mean(axis=1)
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     assert np.argmax(spectrum) / 4 == pytest.approx(frequency, rel=0.01)
+
+
+def test_the_file_its_sound_and_its_picture_have_the_same_notes(tmp_path):
+    held = (0, [(0, 4, 60, 100), (1, 2, 60, 100), (0, 1, 60, 80), (3, 4, 64, 90)])
+    midi = piece((48, [(0, 4, 55, 90)]), held, (0, [(2, 4, 60, 110)]), ("drums", [(0, 1, 36, 99), (0.5, 3, 36, 99)]))
+    files.write(midi, tmp_path / "song.mid")
+    back = files.read(tmp_path / "song.mid")
+    for name, song in (("a", midi), ("b", back)):
+        pictures.piano_roll(song, tmp_path / f"{name}.png")
+        audio.render(song, tmp_path / f"{name}.wav")
+    assert len(files.notes(back)) == 7
+    for made in tmp_path.glob("a.*"):
+        assert made.read_bytes() == made.with_stem("b").read_bytes()
 
 
 @needs_synthesiser
