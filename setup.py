@@ -23,6 +23,7 @@ setup(
     package_data={"fairseq_meloformer": ["py.typed", "**/*.yaml", "**/*.json", "**/*.jsonl", "pretrained/**/*"]},
     entry_points={"console_scripts": ["meloformer = fairseq_meloformer.cli:main"]},
     install_requires=[
+        "huggingface-hub>=1",
         "matplotlib>=3.9",
         "mido>=1.3",
         "miditoolkit>=1.0.1",

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fairseq_meloformer"
 # Each room may import from those above it in this list, and nothing from those below.
 ROOMS = (
     "errors",
+    "hub",
     "stamps",
     "workers",
     "jobs",

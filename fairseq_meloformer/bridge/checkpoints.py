@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fairseq_meloformer import weights
+from fairseq_meloformer import hub, weights
 from fairseq_meloformer.bridge.model import Bridge, BridgeConfig
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.checkpoints import read_state
@@ -16,12 +16,13 @@ _EXTRA, _AVERAGE = "_extra_state", "ema.average."
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Bridge:
-    """Read a bridge for use; of a checkpoint, the average of its weights. Never executes code from the file.
+    """Read a bridge for use, by path or Hub id; of a checkpoint the average of its weights. Runs no code of a file.
 
     Raises:
         InputError: nothing that can be read as a bridge.
     """
-    if Path(path).is_dir() or not Path(path).exists():
+    path = hub.local(path)
+    if path.is_dir() or not path.exists():
         return Bridge.from_pretrained(path, device=device)
     state: dict[str, Any] = read_state(path)["model"]
     if not is_bridge(state):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fairseq_meloformer import weights
+from fairseq_meloformer import hub, weights
 from fairseq_meloformer.bridge import sampler
 from fairseq_meloformer.bridge.baselines import vae
 from fairseq_meloformer.bridge.baselines.methods import DENOISING, WITH_END, Method
@@ -296,14 +296,14 @@ class Bridge(nn.Module):
         """Read what ``save_pretrained`` wrote, ready for use.
 
         Args:
-            directory: with ``model.safetensors`` and ``config.json``.
+            directory: with ``model.safetensors`` and ``config.json``, or a Hub id.
             encoder: the text encoder, if it is loaded already or lives elsewhere than in training.
             device: where to put the weights.
 
         Raises:
             InputError: a file is missing or not a bridge's, or the encoder is another than in training.
         """
-        directory = Path(directory)
+        directory = hub.local(directory)
         for name in ("config.json", "model.safetensors"):
             if not (directory / name).is_file():
                 there = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no directory"

@@ -58,8 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     again.add_argument("--regenerate", metavar="9-16", help="the bars")
     models = parser.add_argument_group("models")
-    models.add_argument("--model", metavar="PATH", default=str(MUSEFORMER), help="MuseFormer (default: embedded)")
-    models.add_argument("--bridge", metavar="DIR", default=str(BRIDGE), help="its bridge (default: embedded)")
+    models.add_argument(
+        "--model",
+        metavar="PATH",
+        default=str(MUSEFORMER),
+        help="MuseFormer: a path, or a Hub id owner/name[@revision] (default: embedded)",
+    )
+    models.add_argument(
+        "--bridge", metavar="PATH", default=str(BRIDGE), help="its bridge, likewise (default: embedded)"
+    )
     models.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     models.add_argument(
         "--dtype",
@@ -117,7 +124,7 @@ def add_full_system_arguments(group: Any) -> None:  # noqa: ANN401  argparse has
         metavar="N",
         help="keep the nearest to the text of N candidates (default %(default)s)",
     )
-    group.add_argument("--probe", metavar="DIR", default=str(PROBE), help="reads texts (default: embedded)")
+    group.add_argument("--probe", metavar="PATH", default=str(PROBE), help="reads texts (default: embedded)")
 
 
 def numbers(text: str, flag: str = "--inject-layers") -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import torch
 from miditoolkit import MidiFile
 from torch import Tensor
 
+from fairseq_meloformer import hub
 from fairseq_meloformer.composing.choosing import nearest
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import Part, key_of, understand
@@ -147,7 +148,7 @@ class DecodingControl:
 
 def quantiles_of(model: str | Path) -> Quantiles:
     """The quantiles beside a model; if there are none, those of the embedded one, whose corpus is mostly Lakh."""
-    path = Path(model) / QUANTILES
+    path = hub.local(model) / QUANTILES
     return Quantiles.load(path if path.is_file() else MUSEFORMER / QUANTILES)
 
 

@@ -20,7 +20,7 @@ import torch
 from numpy._core.multiarray import scalar as numpy_scalar  # where numpy itself says that its pickles come from
 from torch import Tensor, nn
 
-from fairseq_meloformer import weights
+from fairseq_meloformer import hub, weights
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.museformer.arguments import config_from_arguments, vocabulary_of
@@ -77,14 +77,14 @@ def load(path: str | Path, vocabulary: Vocabulary | None = None) -> Loaded:
     """Read a directory with model.safetensors and config.json, its model.safetensors, or a fairseq checkpoint.
 
     Args:
-        path: file or directory.
+        path: file or directory, or a Hub id.
         vocabulary: of a fairseq checkpoint, if it has another size than the two that MuseFormer was published with.
 
     Raises:
         InputError: nothing there that can be read, with what is missing and what to do; a variant of MuseFormer that
             this implementation does not have; a pickle that holds more than numbers and arguments.
     """
-    path = Path(path)
+    path = hub.local(path)
     if path.is_dir() or path.name == WEIGHTS:
         return _load_directory(path if path.is_dir() else path.parent)
     if not path.is_file():

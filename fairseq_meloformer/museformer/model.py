@@ -55,7 +55,7 @@ class MuseFormer(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "MuseFormer":
-        """Read a model for use: a directory with model.safetensors and config.json, or a fairseq checkpoint.
+        """Read a model for use: a directory with model.safetensors and config.json, a Hub id, or a fairseq checkpoint.
 
         Never executes code from the file.
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from fairseq_meloformer import hub
 from fairseq_meloformer.errors import InputError, in_words
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.arguments import arguments_from_config
@@ -75,6 +76,8 @@ def _loading() -> None:
     from fairseq import checkpoint_utils  # noqa: PLC0415
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    if not hasattr(checkpoint_utils.load_model_ensemble_and_task, "__wrapped__"):
+        checkpoint_utils.load_model_ensemble_and_task = _reading_ids(checkpoint_utils.load_model_ensemble_and_task)
     if not hasattr(checkpoint_utils.load_checkpoint, "__wrapped__"):
         checkpoint_utils.load_checkpoint = _reading_directories(checkpoint_utils.load_checkpoint)
 
@@ -164,6 +167,16 @@ def _directory_state(path: str) -> State:
     }
 
 
+def _reading_ids(load_models: Function) -> Function:
+    """Let `--path` name models by their Hub ids, which fairseq takes for missing files."""
+
+    @functools.wraps(load_models)
+    def load(filenames: list[str], *args: Any, **passthrough: Any) -> Any:  # noqa: ANN401
+        return load_models([str(hub.local(name)) for name in filenames], *args, **passthrough)
+
+    return load
+
+
 def _reading_directories(load_checkpoint: Function) -> Function:
     """Let fairseq-train start from a directory, which it takes for a missing file, and then silently from scratch."""
 
@@ -171,8 +184,8 @@ def _reading_directories(load_checkpoint: Function) -> Function:
     def load(cfg: Any, trainer: Any, **passthrough: Any) -> Any:  # noqa: ANN401
         for name in ("finetune_from_model", "restore_file"):
             given = cfg[name]
-            if given and Path(given).is_dir():
-                cfg[name] = str(Path(given) / WEIGHTS)
+            if given and hub.local(given).is_dir():
+                cfg[name] = str(hub.local(given) / WEIGHTS)
         # Otherwise rank 0 sends the others a pickle, which torch's safe reader refuses: it holds omegaconf's classes.
         cfg.load_checkpoint_on_all_dp_ranks = True
         return load_checkpoint(cfg, trainer, **passthrough)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fairseq_meloformer import weights
+from fairseq_meloformer import hub, weights
 from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.errors import InputError
@@ -146,12 +146,12 @@ class Probe(nn.Module):
 
     @classmethod
     def from_pretrained(cls, directory: str | Path = DEFAULT, *, encoder: TextEncoder | None = None) -> Self:
-        """Read what ``save_pretrained`` wrote, ready for use.
+        """Read what ``save_pretrained`` wrote, or a Hub id names, ready for use.
 
         Raises:
             InputError: a file is missing or not a probe's, or the encoder is another than in training.
         """
-        directory = Path(directory)
+        directory = hub.local(directory)
         for name in ("config.json", "model.safetensors"):
             if not (directory / name).is_file():
                 there = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no directory"

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from fairseq_meloformer import jobs
+from fairseq_meloformer import hub, jobs
 from fairseq_meloformer.composing.command import add_full_system_arguments, add_plan_arguments
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
@@ -156,7 +156,7 @@ def _check(args: argparse.Namespace) -> None:
             f"--scopes must be some of {','.join(SCOPES)}, received {','.join(args.scopes)}",
         ),
         ("none" in args.arms and "text" in args.arms, "--arms must have text and none, whose medians divide the axes"),
-        (Path(args.model).exists(), f"--model must be a model, but there is no {args.model}"),
+        (hub.local(args.model).exists(), f"--model must be a model, but there is no {args.model}"),
     ]
     if problems := [text for holds, text in checks if not holds]:
         raise InputError("; ".join(problems))

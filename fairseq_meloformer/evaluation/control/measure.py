@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from fairseq_meloformer import midi
+from fairseq_meloformer import hub, midi
 from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.composing.composer import Composer
 from fairseq_meloformer.composing.full_system import DecodingControl
@@ -241,7 +241,9 @@ def _probe(path: str) -> Probe:
 @lru_cache(maxsize=8)
 def _identity(path: str) -> str:
     """Hash of a model's weights."""
-    weights = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
+    weights = hub.local(path)
+    if weights.is_dir():
+        weights /= "model.safetensors"
     if not weights.is_file():
         raise InputError(f"{path} must be a model (a folder with model.safetensors, or a checkpoint); there is none")
     return sha256_file(weights)
