@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import sys
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.composing.composer import Composer, plan_of
@@ -12,7 +12,7 @@ from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.composing.pieces import PieceFolder, compose_all, made_with
 from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi.six_tracks import in_six_tracks
+from fairseq_meloformer.midi.six_tracks import NAMES, in_six_tracks
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.precision import PRECISIONS
 from fairseq_meloformer.museformer.sampling import Sampling
@@ -24,6 +24,7 @@ from fairseq_meloformer.words.prompts import Prompt, Request, from_texts
 from fairseq_meloformer.words.timeline import bar_range
 
 _S = TypeVar("_S", Settings, Sampling)
+_TRACKS: Final = {name.lower(): program for program, name in NAMES.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,15 +49,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score", action="store_true", help="write scores: .musicxml, and .pdf where MuseScore or verovio is installed"
     )
-    again = parser.add_argument_group("another try", "some bars of a piece anew, all other notes as they are")
+    again = parser.add_argument_group("an existing piece", "new bars for it; everything else in its file stays")
     again.add_argument(
         "--from",
         dest="original",
         metavar="MIDI",
-        help="the piece, as a file or by its name in its folder: out/storm-0; without a text its own is taken, and "
-        "settings that are not given are those it was made with",
+        help="the piece: a MIDI file of any origin, or its name in its folder: out/storm-0; without a text its own is "
+        "taken, and settings that are not given are those it was made with",
     )
-    again.add_argument("--regenerate", metavar="9-16", help="the bars")
+    again.add_argument("--regenerate", metavar="9-16", help="compose these bars anew")
+    again.add_argument("--continue", dest="after", type=int, metavar="N", help="compose so many bars after its end")
+    again.add_argument("--before", type=int, metavar="N", help="compose so many bars before it, an introduction")
+    again.add_argument(
+        "--tracks",
+        metavar="lead,drums",
+        help=f"compose only these instruments and read the others: {', '.join(_TRACKS)} (default: those that the text "
+        "is for, or else all)",
+    )
     models = parser.add_argument_group("models")
     models.add_argument(
         "--model",
@@ -161,6 +170,8 @@ def run(args: argparse.Namespace) -> int:
     if passage is not None:
         defaults = dataclasses.replace(defaults, bars=passage.total, transposition=-passage.shift)
     jobs = [(prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)]
+    if passage is not None:
+        jobs = [(prompt, number, passage.in_whole(request)) for prompt, number, request in jobs]
     folder = PieceFolder(
         args.output,
         {
@@ -191,10 +202,19 @@ def _check(args: argparse.Namespace) -> None:
         (args.batch_size >= 1, f"--batch-size must be at least 1, received {args.batch_size}"),
         (args.bars is None or args.bars >= 1, f"--bars must be at least 1, received {args.bars}"),
         (not (args.no_injection and args.plan_from), "--no-injection leaves no use for --plan-from: give one of them"),
-        (bool(args.original) == bool(args.regenerate), "--from MIDI and --regenerate BARS go together: give both"),
         (
-            not args.regenerate or not (args.bars or args.transpose or args.plan_from),
-            "--regenerate keeps length and key and plans from the text: no --bars, --transpose or --plan-from",
+            sum(value is not None for value in (args.regenerate, args.after, args.before)) == bool(args.original),
+            "--from MIDI goes together with one of --regenerate BARS, --continue N and --before N: give both",
+        ),
+        (
+            not args.tracks or bool(args.original),
+            "--tracks says what of an existing piece is composed: give --from MIDI",
+        ),
+        (args.after is None or args.after >= 1, f"--continue must be at least 1 bar, received {args.after}"),
+        (args.before is None or args.before >= 1, f"--before must be at least 1 bar, received {args.before}"),
+        (
+            not args.original or not (args.bars or args.transpose or args.plan_from),
+            "--from keeps the piece's key and plans from the text: no --bars, --transpose or --plan-from",
         ),
     )
     if problems := [text for holds, text in checks if not holds]:
@@ -204,7 +224,8 @@ def _check(args: argparse.Namespace) -> None:
 def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt]:
     """What is asked for; of an existing piece what it was composed to, if nothing else is."""
     if original is not None and not (args.text or args.prompts):
-        return [original.prompt(f"{original.path.stem}_{args.regenerate}")]
+        what = args.regenerate or (f"continue-{args.after}" if args.after else f"before-{args.before}")
+        return [original.prompt(f"{original.path.stem}_{what}")]
     prompts = read_prompts(args.prompts) if args.prompts else from_texts(args.text)
     if original is None:
         return prompts
@@ -215,19 +236,33 @@ def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt
 
 
 def _passage(args: argparse.Namespace, original: Original) -> Infilling:
-    """The bars to compose anew."""
+    """The bars to compose."""
+    programs = _programs(args.tracks) if args.tracks else None
+    if args.after:
+        return Infilling.after(original.arrangement, args.after, shift=original.shift, programs=programs)
+    if args.before:
+        return Infilling.before(original.arrangement, args.before, shift=original.shift, programs=programs)
     span = bar_range(args.regenerate)
     if span is None:
         raise InputError(f"--regenerate must be bars such as 9-16, received {args.regenerate!r}")
-    song = in_six_tracks(midi.read(original.path))
-    return Infilling.of(song, *span, original.shift, new_tempo=bool(args.text or args.prompts))
+    return Infilling.of(original.arrangement, *span, shift=original.shift, programs=programs)
+
+
+def _programs(tracks: str) -> frozenset[int]:
+    """Programs of instruments by their names."""
+    names = [name.strip().lower() for name in tracks.split(",")]
+    if unknown := [name for name in names if name not in _TRACKS]:
+        raise InputError(f"--tracks must be some of {', '.join(_TRACKS)}, received {unknown[0]!r}")
+    return frozenset(_TRACKS[name] for name in names)
 
 
 def _anew(passage: Infilling | None, original: Original | None) -> dict[str, Any]:
-    """What the manifest says of bars that were composed anew."""
+    """What the manifest says of bars that were composed for an existing piece."""
     if passage is None or original is None:
         return {}
-    return {"regenerated": {"from": sha256_file(original.path), "bars": [passage.first, passage.last]}}
+    row = {"from": sha256_file(original.path), "bars": [passage.first, passage.last], "added": passage.added}
+    tracks = [name for name, program in _TRACKS.items() if program in (passage.programs or ())]
+    return {"regenerated": {**row, "tracks": tracks} if tracks else row}
 
 
 def as_made(settings: Settings, original: Original) -> Settings:

@@ -16,13 +16,14 @@ from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.composing.decoding import Plan, Songs, write
 from fairseq_meloformer.composing.full_system import DecodingControl
 from fairseq_meloformer.composing.marks import marked
-from fairseq_meloformer.composing.parts import key_of
+from fairseq_meloformer.composing.parts import key_of, named
 from fairseq_meloformer.composing.piece import OnBar, Piece, Progress, Settings
-from fairseq_meloformer.composing.regeneration import Infilling
+from fairseq_meloformer.composing.regeneration import SIX, Infilling
 from fairseq_meloformer.composing.sections import plan_requests
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
 from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.midi.six_tracks import NAMES
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -178,41 +179,48 @@ class Composer:
     def recompose(
         self, requests: Sequence[Request], settings: Settings, passage: Infilling, *, on_bar: OnBar | None = None
     ) -> list[Piece]:
-        """Compose some bars of a piece anew, once for each request; every other note stays where it is.
+        """Compose bars of an existing piece, once for each request; all else of its file stays as it is.
 
         The bars before are the prompt. The plan has the summaries of all bars that stay, so that in scope "plan" the
-        new bars lead to those that follow. Controlled decoding gives the new bars its tilt, exact tempo and
-        instruments; neither another key nor a choice among candidates, which are matters of a whole piece.
+        new bars lead to those that follow. Controlled decoding gives the new bars its tilt and instruments; neither
+        another tempo or key nor a choice among candidates, which are matters of a whole piece.
 
         Args:
             requests: what the new bars should sound like, and their seeds. Texts are planned for the whole piece, so
                 that bars in the middle do not sound like a beginning.
             settings: how.
-            passage: the bars.
+            passage: the bars, and the instruments that are written in them.
             on_bar: see `compose`; bars of the prompt count.
 
         Raises:
-            InputError: a timeline of another length than the piece.
+            InputError: a timeline that fits neither the piece nor the bars.
         """
         if not requests:
             return []
-        if wrong := [request.text for request in requests if request.sections and request.bars != passage.total]:
-            raise InputError(
-                f"a timeline for bars of an existing piece must have all of its {passage.total} bars, "
-                f"received {wrong[0]!r}"
-            )
-        wanted = [replace(request, bars=passage.total) for request in requests]
+        wanted = [passage.in_whole(request) for request in requests]
         plan = self._held(self._plan(wanted, settings), passage) if settings.injected else None
+        written = [passage.programs or SIX] * len(wanted)
         bias = None
         if self.control is not None:
-            bias = self.control.bias(self.vocabulary, self.control.understand(requests))
-        songs = self._songs(wanted, [passage.written] * len(wanted), plan, bias, passage)
+            parts = self.control.understand(wanted)
+            if passage.programs is None:
+                written = [named(of_one) or SIX for of_one in parts]
+            else:
+                parts = [[part.of_tracks(passage.programs) for part in of_one] for of_one in parts]
+            bias = self.control.bias(self.vocabulary, parts).since(range(len(wanted)), passage.begin)
+        prompt = self.vocabulary.ids(passage.prompt)
+        songs = self._songs(wanted, [passage.written] * len(wanted), plan, bias)
+        given = [passage.given(programs) for programs in written]
+        pitches, metres = [passage.pitches] * len(wanted), [passage.arrangement.metre] * len(wanted)
+        songs = replace(songs, prompts=[prompt] * len(wanted), given=given, pitches=pitches, metres=metres)
         told = None if on_bar is None else self._teller(on_bar, wanted, songs.bars, 1, [True] * len(wanted))
         pieces = []
-        for request, song in zip(wanted, write(self.model, self.vocabulary, songs, settings, told), strict=True):
+        made = write(self.model, self.vocabulary, songs, settings, told)
+        for request, programs, song in zip(wanted, written, made, strict=True):
             tokens = self.vocabulary.tokens(song)
-            midi = passage.splice(tokens[len(passage.before) :])
-            pieces.append(Piece(request, [*tokens, *passage.after], midi))
+            file = passage.splice(tokens[len(prompt) :], programs)
+            about = {"written": [name for program, name in NAMES.items() if program in programs]}
+            pieces.append(Piece(request, [*tokens, *passage.rest], file.song, about, file))
         return pieces
 
     def _plan(
@@ -282,14 +290,10 @@ class Composer:
         bars: list[int],
         plan: Plan | None,
         bias: Bias | None,
-        passage: Infilling | None = None,
     ) -> Songs:
         changes = [{section.first - 1 for section in request.sections} for request in requests]
-        if passage is not None and passage.new_tempo:
-            changes = [{*starts, passage.first - 1 - passage.begin} for starts in changes]
-        prompt = [] if passage is None else self.vocabulary.ids(passage.before)
         seeds, pitches = [request.seed for request in requests], [_playable(request) for request in requests]
-        return Songs([prompt] * len(requests), bars, seeds, changes, pitches, plan, bias)
+        return Songs([[]] * len(requests), bars, seeds, changes, pitches, plan, bias)
 
     def _teller(
         self, on_bar: OnBar, drafts: Sequence[Request], totals: Sequence[int], candidates: int, settled: Sequence[bool]

@@ -16,6 +16,7 @@ from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.sampling import generate
 from fairseq_meloformer.museformer.uncached import AnyMuseFormer
+from fairseq_meloformer.tokens.given import Given, GivenGrammar
 from fairseq_meloformer.tokens.grammar import Grammar, Limits
 from fairseq_meloformer.tokens.vocabulary import BAR_END, Vocabulary
 
@@ -69,6 +70,8 @@ class Songs:
         pitches: that can be played in each, by program.
         plan: what they follow; None for plain MuseFormer.
         bias: added to the logits.
+        given: what each keeps of its bars.
+        metres: of each, such as "4/4", which it is if None.
     """
 
     prompts: list[list[int]]
@@ -78,6 +81,8 @@ class Songs:
     pitches: Sequence[Mapping[int, range] | None]
     plan: Plan | None = None
     bias: Bias | None = None
+    given: list[Given] | None = None
+    metres: list[str] | None = None
 
     def of_pass(self, number: int, songs: list[list[int]], rows: list[int], view: range) -> "Songs":
         """What a pass has to write: these rows, whose bars it numbers from the view's first on."""
@@ -90,6 +95,8 @@ class Songs:
             [self.pitches[row] for row in rows],
             None if self.plan is None else self.plan.of(rows, first),
             None if self.bias is None else self.bias.since(rows, first),
+            None if self.given is None else [self.given[row].since(first) for row in rows],
+            None if self.metres is None else [self.metres[row] for row in rows],
         )
 
 
@@ -144,12 +151,16 @@ def _continued(
     tempi = vocabulary.range("t")
     # Bars without notes may be read, but are not written unless one was.
     empty = any(token in tempi and after == BAR_END for prompt in songs.prompts for token, after in pairwise(prompt))
-    grammar = Grammar(vocabulary, empty_bars=empty, steady_tempo=settings.steady_tempo)
+    if songs.given is None:
+        grammar = Grammar(vocabulary, empty_bars=empty, steady_tempo=settings.steady_tempo)
+    else:
+        grammar = GivenGrammar(vocabulary, songs.given, empty_bars=empty)
     limits = Limits(
         bars=songs.bars,
         pitches=songs.pitches,
         bar_tokens=[settings.bar_tokens] * len(songs.bars),
         tempo_changes=songs.tempo_changes,
+        metres=songs.metres,
     )
     grammar.start(songs.prompts, next(model.parameters()).device, limits=limits)
     sampling = replace(settings.sampling, max_tokens=sys.maxsize)  # pieces end with their bars

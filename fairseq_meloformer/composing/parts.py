@@ -1,7 +1,7 @@
 """What each section of a request is understood to ask for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from fairseq_meloformer.measures.attributes import AXES
@@ -44,6 +44,13 @@ class Part:
     def _drummed(self) -> bool:
         return self.profile.get("drums", 0.0) >= (_DRUMS_BESIDE_FROM if self.exact.only else _DRUMS_FROM)
 
+    def of_tracks(self, programs: frozenset[int]) -> "Part":
+        """The same of these instruments, whatever is said of others."""
+        profile = {axis: value for axis, value in self.profile.items() if axis != "drums"}
+        return replace(
+            self, profile=profile, exact=replace(self.exact, playing=programs, absent=frozenset(), only=True)
+        )
+
     def as_row(self) -> dict[str, Any]:
         """For the manifest."""
         asked = {name: value for name, value in asdict(self.exact).items() if name in ("tempo", "key")}
@@ -61,6 +68,13 @@ def understand(probe: Probe, requests: Sequence[Request]) -> list[list[Part]]:
 def key_of(parts: Sequence[Part]) -> str | None:
     """The key that a piece is to be moved to: the first that is named."""
     return next((part.exact.key for part in parts if part.exact.key), None)
+
+
+def named(parts: Sequence[Part]) -> frozenset[int]:
+    """Instruments that all of a request is for; none if it leaves that open anywhere."""
+    if not all(part.exact.only for part in parts):
+        return frozenset()
+    return frozenset().union(*(part.required for part in parts))
 
 
 def _spans(request: Request) -> list[tuple[int, int | None, str]]:

@@ -9,7 +9,9 @@ from typing import Any
 from miditoolkit import MidiFile
 
 from fairseq_meloformer import midi as midi_files
+from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.measures.attributes import Attributes, measure
+from fairseq_meloformer.midi.events import EventFile
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.render import audio, musicxml, pictures
@@ -53,12 +55,14 @@ class Piece:
         tokens: in the model's key.
         midi: six tracks, in the key of the piece.
         about: what its maker has to say for the manifest.
+        file: the file that it is saved as; None to write one of `midi`.
     """
 
     request: Request
     tokens: list[str]
     midi: MidiFile
     about: Mapping[str, Any] = field(default_factory=dict)
+    file: EventFile | None = None
 
     @cached_property
     def attributes(self) -> Attributes:
@@ -66,8 +70,12 @@ class Piece:
         return measure(self.midi)
 
     def save(self, path: str | Path) -> None:
-        """Write the MIDI file; its first text says the prompt and the seed."""
-        midi_files.write(self.midi, path, f"{self.request.text}\n{self.request.seed_text}")
+        """Write the MIDI file; its first text says the prompt and the seed, but if it is an existing piece's file."""
+        if self.file is None:
+            midi_files.write(self.midi, path, f"{self.request.text}\n{self.request.seed_text}")
+        else:
+            data = self.file.dump()
+            write_atomic(path, lambda file: file.write(data))
 
     def score(self, path: str | Path) -> None:
         """Write the score as MusicXML, under the text."""

@@ -1,26 +1,35 @@
 """Composing some bars of an existing piece anew, and leaving every other note where it was."""
 
-import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Self
 
+import numpy as np
 import torch
-from miditoolkit import Instrument, MidiFile, Note, TempoChange
+from miditoolkit import Note
 from torch import Tensor
 
-from fairseq_meloformer import midi as midi_files
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
-from fairseq_meloformer.midi.metre import POSITIONS, to_positions
+from fairseq_meloformer.midi.arrangement import Arrangement
+from fairseq_meloformer.midi.events import EventFile, metre_event, tempo_event
+from fairseq_meloformer.midi.general_midi import SOUNDS
+from fairseq_meloformer.midi.metre import METRES, POSITIONS, index_of, to_positions
+from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.midi.six_tracks import NAMES
 from fairseq_meloformer.tokens import remi
-from fairseq_meloformer.words.prompts import Prompt
+from fairseq_meloformer.tokens.codes import tempo_code
+from fairseq_meloformer.tokens.given import Given
+from fairseq_meloformer.words.prompts import Prompt, Request
 from fairseq_meloformer.words.timeline import Section
 
-_BAR = 4 * POSITIONS  # positions of a bar of 4/4
-_DEFAULT_QPM = 120.0
+SIX: Final = frozenset(NAMES)
+"""The instruments that the model writes."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,15 @@ class Original:
         rows = read_jsonl(manifest) if manifest.is_file() else iter(())
         return cls(path, next((row for row in rows if row.get("files", {}).get("midi") == path.name), None))
 
+    @cached_property
+    def arrangement(self) -> Arrangement:
+        """What the model reads of it.
+
+        Raises:
+            InputError: it is not a MIDI file that can be used.
+        """
+        return Arrangement.of(EventFile.read(self.path))
+
     @property
     def shift(self) -> int | None:
         """Semitones from the piece to the key it was composed in, if that is known."""
@@ -76,56 +94,117 @@ class Original:
 
 @dataclass(frozen=True)
 class Infilling:
-    """Bars of a piece that are to be composed anew.
+    """Bars of a piece that are to be composed: some of its own, or others that follow or precede it.
 
     Attributes:
-        song: the piece: six instruments, 4/4.
-        first, last: the bars, counted from 1, both included.
+        arrangement: the piece.
+        first, last: the bars as the model counts them, from 1, both included.
+        programs: instruments of the six that are written; the others keep their notes in these bars. None for those
+            that the text names, or all if it names none.
         shift: semitones by which the piece is moved so that it is in the model's key.
         bars: tokens of the piece's bars in the model's key; of none before the first note.
         lead: bars before the first note.
-        new_tempo: whether the tempo may change where the new bars begin.
+        tempi: tempo token of every bar, the new ones included.
+        added: how many of the bars the piece did not have.
+        tempo: quarters per minute at which bars after the piece go on; None if that is how it ends.
     """
 
-    song: MidiFile
+    arrangement: Arrangement
     first: int
     last: int
+    programs: frozenset[int] | None
     shift: int
     bars: tuple[tuple[str, ...], ...]
     lead: int
-    new_tempo: bool = False
+    tempi: tuple[str, ...]
+    added: int = 0
+    tempo: float | None = None
 
     @classmethod
     def of(
-        cls, song: MidiFile, first: int, last: int, shift: int | None = None, *, new_tempo: bool = False
-    ) -> "Infilling":
-        """Bars first..last of a song.
+        cls,
+        arrangement: Arrangement,
+        first: int,
+        last: int,
+        *,
+        shift: int | None = None,
+        programs: Collection[int] | None = None,
+    ) -> Self:
+        """Bars first..last of a piece, counted as its file counts them, a pickup being the first.
 
         Args:
-            song: six instruments in 4/4, as `merge_six_tracks` makes them.
+            arrangement: the piece.
             first: first bar, counted from 1.
             last: last bar.
-            shift: semitones to the model's key if they are known; else the song is moved to C major or A minor.
-            new_tempo: whether the tempo may change where the new bars begin.
+            shift: semitones to the model's key if they are known; else the piece is moved to C major or A minor.
+            programs: see `Infilling`.
 
         Raises:
-            InputError: there are no such bars, or a song that has no notes or is not in 4/4.
+            InputError: there are no such bars, or they are parts of bars as the model counts them.
         """
-        shift = remi.transposition(song) if shift is None else shift
-        tokens = remi.encode(song, ignore_time_signature=True, instrument_order="six_tracks")
-        bars = tuple(tuple(bar) for bar in remi.bars(remi.transpose(tokens, shift)))
-        total = len(midi_files.bar_lines(song)) - 1
+        total = len(arrangement.lines) - 1
         if not 1 <= first <= last <= total:
             raise InputError(
                 f"bars to compose anew must be in 1..{total} (the piece's), from a first one to a last one, "
                 f"received {first}-{last}"
             )
-        return cls(song, first, last, shift, bars, total - len(bars), new_tempo)
+        span = _span(arrangement, first, last)
+        if span is None:
+            arrangement = arrangement.in_half_bars()
+            span = _span(arrangement, first, last)
+        if span is None:
+            raise InputError(
+                f"bars to compose anew must be whole bars of {arrangement.metre}, in which the model reads the piece, "
+                f"received {first}-{last}: give one bar more before or after"
+            )
+        return cls._of(arrangement, *span, shift, programs)
+
+    @classmethod
+    def after(
+        cls, arrangement: Arrangement, bars: int, *, shift: int | None = None, programs: Collection[int] | None = None
+    ) -> Self:
+        """New bars after the last one of a piece, in the tempo that most of it has; see `of`."""
+        arrangement, new = _counted(arrangement, bars)
+        total = _count(arrangement)
+        made = replace(cls._of(arrangement, total + 1, total + new, shift, programs), added=new)
+        usual, ending = Counter(made.tempi[:total]).most_common(1)[0][0], made.tempi[total - 1]
+        if usual == ending:
+            return made
+        like = [change.tempo for change in arrangement.song.tempo_changes if f"t-{tempo_code(change.tempo)}" == usual]
+        return replace(made, tempi=(*made.tempi[:total], *[usual] * new), tempo=like[-1])
+
+    @classmethod
+    def before(
+        cls, arrangement: Arrangement, bars: int, *, shift: int | None = None, programs: Collection[int] | None = None
+    ) -> Self:
+        """New bars before the first one of a piece, which is later by them; see `of`."""
+        arrangement, new = _counted(arrangement, bars)
+        return replace(cls._of(arrangement.later(new), 1, new, shift, programs), added=new)
+
+    @classmethod
+    def _of(
+        cls,
+        arrangement: Arrangement,
+        first: int,
+        last: int,
+        shift: int | None,
+        programs: Collection[int] | None,
+    ) -> Self:
+        song, total = arrangement.song, _count(arrangement)
+        shift = remi.transposition(song) if shift is None else shift
+        encoded = remi.encode(song, ignore_time_signature=True, instrument_order="six_tracks")
+        bars = remi.bars(remi.transpose(encoded, shift))
+        start = min(note.start for track in song.instruments for note in track.notes)
+        lead = int(to_positions(start, song.ticks_per_beat)) // arrangement.bar
+        tempi = [f"t-{code}" for code in remi.tempi_at(song, arrangement.bar * np.arange(max(total, last)))]
+        bars += [[tempo, "b-1"] for tempo in tempi[lead + len(bars) : total]]
+        written = None if programs is None else frozenset(programs)
+        return cls(arrangement, first, last, written, shift, tuple(map(tuple, bars)), lead, tuple(tempi))
 
     @property
     def total(self) -> int:
-        """Bars of the piece, those before its first note included."""
-        return self.lead + len(self.bars)
+        """Bars of the piece, those before its first note and new ones included."""
+        return len(self.tempi)
 
     @property
     def begin(self) -> int:
@@ -138,19 +217,65 @@ class Infilling:
         return self.last - self.begin
 
     @property
-    def before(self) -> list[str]:
+    def prompt(self) -> list[str]:
         """Tokens with which the model's song begins."""
         return list(chain.from_iterable(self.bars[: max(0, self.first - 1 - self.lead)]))
 
     @property
-    def after(self) -> list[str]:
+    def rest(self) -> list[str]:
         """Tokens that follow the new bars."""
-        return list(chain.from_iterable(self.bars[max(0, self.last - self.lead) :]))
+        empty = [token for tempo in self.tempi[self.last : self.lead] for token in (tempo, "b-1")]
+        return [*empty, *chain.from_iterable(self.bars[max(0, self.last - self.lead) :])]
 
     @property
     def tokens(self) -> list[str]:
-        """All tokens of the piece."""
+        """All tokens of the piece as it is, from its first note on."""
         return list(chain.from_iterable(self.bars))
+
+    def given(self, programs: Collection[int]) -> Given:
+        """What the model's song keeps of the new bars: tempi, and the notes of instruments that are not written."""
+        given = {}
+        for bar in range(self.first - 1, self.last):
+            own = self.bars[bar - self.lead] if self.lead <= bar < self.lead + len(self.bars) else ()
+            given[bar - self.begin] = [self.tempi[bar], *_notes_without(programs, own)]
+        # A file may begin within its first bar.
+        late = int(to_positions(self.arrangement.late, self.arrangement.song.ticks_per_beat))
+        return Given(given, programs, {0: late} if self.first == 1 else {})
+
+    def in_whole(self, request: Request) -> Request:
+        """A request for the bars as one for the whole piece: so bars in the middle do not sound like a beginning.
+
+        A timeline may have the bars of the whole piece, or of the new bars, or of the piece as it was; what is beside
+        these bars is like the nearest section.
+
+        Raises:
+            InputError: a timeline of any other length.
+        """
+        if not request.sections:
+            return replace(request, bars=self.total)
+        new = self.last - self.first + 1
+        begins = {self.total - self.added: self.added if self.first == 1 else 0, new: self.first - 1, self.total: 0}
+        length = request.sections[-1].last
+        if length not in begins:
+            raise InputError(
+                f"a timeline for bars of an existing piece must have all of its {self.total} bars, or the {new} that "
+                f"are written, received {request.text!r}"
+            )
+        moved = [
+            replace(section, first=section.first + begins[length], last=section.last + begins[length])
+            for section in request.sections
+        ]
+        moved[0] = replace(moved[0], first=1)
+        moved[-1] = replace(moved[-1], last=self.total)
+        return replace(request, bars=self.total, sections=tuple(moved))
+
+    @property
+    def pitches(self) -> dict[int, range]:
+        """By program of the six, the pitches in the model's key that can be played on what plays it in the file."""
+        programs = self.arrangement.programs((self.first - 1) * self.arrangement.bar, self.last * self.arrangement.bar)
+        ranges = {role: SOUNDS[program].pitches for role, program in programs.items()}
+        moved = {role: range(own.start + self.shift, own.stop + self.shift) for role, own in ranges.items()}
+        return moved | {DRUMS: SOUNDS[DRUMS].pitches}
 
     def held(self, planned: Tensor, real: Tensor, outside: int) -> Tensor:
         """A plan in which only the new bars are as planned, and the others as they are.
@@ -168,55 +293,74 @@ class Infilling:
         music, own = plan[:, outside:], real[outside:]
         kept = max(0, self.first - 1 - self.lead)
         music[:, :kept] = own[:kept]
-        music[:, self.last - self.begin :] = own[max(0, self.last - self.lead) :]
+        music[:, max(self.last, self.lead) - self.begin :] = own[max(0, self.last - self.lead) :]
         return plan
 
-    def splice(self, new: Sequence[str]) -> MidiFile:
-        """The piece with other notes and tempi in the new bars; all else is as it was, to the tick.
+    def splice(self, new: Sequence[str], programs: Collection[int]) -> EventFile:
+        """The piece's file with other notes in the new bars; all else is as it was, see `Arrangement.rewritten`.
 
         Args:
             new: tokens of the new bars, in the model's key.
+            programs: instruments of the six that are written.
         """
-        passage = remi.decode(remi.transpose(new, -self.shift))
-        song = copy.deepcopy(self.song)
-        tick = song.ticks_per_beat
-        begin, end = ((bar * _BAR * tick) // POSITIONS for bar in (self.first - 1, self.last))
+        passage = remi.decode(remi.transpose(new, -self.shift), self.arrangement.metre)
+        resolution, bar = self.arrangement.song.ticks_per_beat, self.arrangement.bar
+        begin, end = (self.first - 1) * bar, self.last * bar
 
         def moved(time: int) -> int:
-            tick_after: int = begin + time * tick // passage.ticks_per_beat
-            return tick_after
+            tick: int = begin * resolution // POSITIONS + time * resolution // passage.ticks_per_beat
+            return tick
 
-        for track in song.instruments:
-            track.notes = [note for note in track.notes if not self._is_new(note.start)]
-        for part in passage.instruments:
-            notes = [Note(note.velocity, note.pitch, moved(note.start), moved(note.end)) for note in part.notes]
-            _track_like(song, part).notes.extend(notes)
-        for track in song.instruments:
-            track.notes.sort(key=lambda note: note.start)
-        changes = [TempoChange(change.tempo, moved(change.time)) for change in passage.tempo_changes]
-        song.tempo_changes = self._tempi(changes, begin, end)
-        song.max_tick = max([end - 1, *(note.end for track in song.instruments for note in track.notes)]) + 1
-        return song
-
-    def _is_new(self, time: int) -> bool:
-        """Whether a note that starts at this tick belongs to the new bars, by the rounding of the tokens."""
-        position = int(to_positions([time], self.song.ticks_per_beat)[0])
-        return self.first - 1 <= position // _BAR < self.last
-
-    def _tempi(self, new: Sequence[TempoChange], begin: int, end: int) -> list[TempoChange]:
-        """Tempo changes of the piece with new ones from tick `begin` to `end`, where the piece's own tempo returns."""
-        own = sorted(self.song.tempo_changes, key=lambda change: change.time)
-        kept = [change for change in own if not begin <= change.time <= end]
-        if self.last < self.total:
-            returning = next((change.tempo for change in reversed(own) if change.time <= end), _DEFAULT_QPM)
-            kept.append(TempoChange(returning, end))
-        return sorted([*kept, *new], key=lambda change: change.time)
+        parts = {
+            DRUMS if part.is_drum else part.program: [
+                Note(note.velocity, note.pitch, moved(note.start), moved(note.end)) for note in part.notes
+            ]
+            for part in passage.instruments
+        }
+        file, joint = self.arrangement.rewritten(begin, end, programs, parts), moved(0) - self.arrangement.late
+        added = [] if self.tempo is None else [tempo_event(joint, self.tempo)]
+        if self.added and self.first > 1 and self.arrangement.lines[-1] % bar:  # after a last bar that is short
+            added.append(metre_event(joint, *METRES[index_of(self.arrangement.metre)]))
+        return file.edited((), {0: added})
 
 
-def _track_like(song: MidiFile, part: Instrument) -> Instrument:
-    """The song's track of the same instrument, made if it has none."""
-    for track in song.instruments:
-        if track.is_drum == part.is_drum and (part.is_drum or track.program == part.program):
-            return track
-    song.instruments.append(Instrument(part.program, part.is_drum, part.name))
-    return song.instruments[-1]
+def _count(arrangement: Arrangement) -> int:
+    """Bars of a piece as the model counts them."""
+    return -(-arrangement.lines[-1] // arrangement.bar)
+
+
+def _span(arrangement: Arrangement, first: int, last: int) -> tuple[int, int] | None:
+    """Bars of a file as the model counts them; None if they begin or end within such a bar."""
+    begin, end = arrangement.lines[first - 1], arrangement.lines[last]
+    if begin % arrangement.bar or (end % arrangement.bar and end < arrangement.lines[-1]):
+        return None
+    return begin // arrangement.bar + 1, -(-end // arrangement.bar)
+
+
+def _counted(arrangement: Arrangement, bars: int) -> tuple[Arrangement, int]:
+    """So many of a file's bars as the model counts them, in the metre in which that is a whole number if there is one.
+
+    One of 12/8 is two of 6/8, two of 2/4 are one of 4/4.
+    """
+    size = float(np.median(np.diff(arrangement.lines))) / arrangement.bar
+    if bars * size % 1:
+        arrangement = arrangement.in_half_bars()
+        size = float(np.median(np.diff(arrangement.lines))) / arrangement.bar
+    return arrangement, math.ceil(bars * size)
+
+
+def _notes_without(programs: Collection[int], bar: Sequence[str]) -> list[str]:
+    """Onsets, instruments and notes of a bar but for those of some instruments."""
+    kept: list[str] = []
+    onset, written = "", False
+    for token in bar[1:-1]:
+        if token.startswith("o-"):
+            onset = token
+            continue
+        if token.startswith("i-"):
+            written = int(token[2:]) in programs
+            kept += [] if written or not onset else [onset]
+            onset = onset if written else ""
+        if not written:
+            kept.append(token)
+    return kept

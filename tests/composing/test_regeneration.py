@@ -1,7 +1,8 @@
-"""Bars are composed anew, and every other note, tempo and token stays where it is."""
+"""Bars are composed for an existing piece, and all else in its file stays as it is."""
 
 import json
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -13,9 +14,13 @@ from fairseq_meloformer.composing.composer import Composer, summaries_of
 from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.arrangement import Arrangement
+from fairseq_meloformer.midi.events import EventFile
+from fairseq_meloformer.midi.writing import written
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.tokens import remi
-from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.prompts import Request, from_texts
+from fairseq_meloformer.words.timeline import bar_range
 
 SETTINGS = Settings(scope="plan", nfe=2, bar_tokens=12)
 QUIET = ["--no-audio", "--no-picture", "--bridge-only"]
@@ -67,6 +72,10 @@ def song(bars=6, lead=0, ticks=220, shift=0):
     return made
 
 
+def arranged(song):
+    return Arrangement.of(EventFile.of(written(song)))
+
+
 @pytest.fixture(scope="module")
 def composer():
     return Composer(museformer(), bridge())
@@ -85,18 +94,19 @@ def sounding(song):
 @pytest.mark.parametrize("span", [(3, 4), (1, 2), (6, 6), (1, 6)])
 def test_tokens_and_notes_of_the_other_bars_are_the_same(span, shift, composer):
     piece = composer.compose([Request("rain", seed=1, bars=6, transposition=shift)], SETTINGS)[0]
-    passage = Infilling.of(piece.midi, *span, shift=-shift)
+    original = arranged(piece.midi)
+    passage = Infilling.of(original, *span, shift=-shift)
     again = composer.recompose([Request("storm", seed=7, transposition=shift)], SETTINGS, passage)[0]
     others = set(range(1, 7)) - set(range(span[0], span[1] + 1))
     # In another key, a note at the very end of the keyboard is moved by an octave: what sounds is what is kept.
-    before, after = sounding(piece.midi), sounding(again.midi)
+    before, after = sounding(original.song), sounding(again.midi)
     assert len(after) == 6
-    assert {bar + 1 for bar in range(6) if before[bar] == after[bar]} == others
-    assert notes(again.midi, others) == notes(piece.midi, others)
-    assert tempi(again.midi, others) == tempi(piece.midi, others)
+    changed = {bar + 1 for bar in range(6) if before[bar] != after[bar]}
+    assert changed == set(range(1, 7)) - others
+    assert notes(again.midi, others) == notes(original.song, others)
+    assert tempi(again.midi, range(1, 7)) == tempi(original.song, range(1, 7))
     if not shift:
-        assert passage.tokens == piece.tokens
-        assert [token for bar in after for token in bar] == again.tokens
+        assert [bar[0] for bar in after] == [bar[0] for bar in remi.bars(again.tokens)]
 
 
 @pytest.mark.parametrize(
@@ -109,16 +119,33 @@ def test_tokens_and_notes_of_the_other_bars_are_the_same(span, shift, composer):
     ],
 )
 def test_every_way_of_composing_can_do_it_and_seeds_differ(settings, composer, piece):
-    passage = Infilling.of(piece.midi, 3, 4, shift=-3)
-    pieces = composer.recompose([Request("storm", seed=seed) for seed in (1, 2)], settings, passage)
-    assert pieces[0].tokens != pieces[1].tokens
-    for again in pieces:
-        assert notes(again.midi, (1, 2, 5, 6)) == notes(piece.midi, (1, 2, 5, 6))
+    original = arranged(piece.midi)
+    for programs in (None, [80, 0]):
+        passage = Infilling.of(original, 3, 4, shift=-3, programs=programs)
+        pieces = composer.recompose([Request("storm", seed=seed) for seed in (1, 2)], settings, passage)
+        assert pieces[0].tokens != pieces[1].tokens
+        for again in pieces:
+            assert notes(again.midi, (1, 2, 5, 6)) == notes(original.song, (1, 2, 5, 6))
+
+
+def test_only_the_chosen_instruments_are_written(composer, piece):
+    original = arranged(piece.midi)
+    passage = Infilling.of(original, 2, 5, shift=-3, programs=[43, 128])
+    again = composer.recompose([Request("storm", seed=3)], SETTINGS, passage)[0]
+    new, old = notes(again.midi, range(2, 6)), notes(original.song, range(2, 6))
+    assert [note for note in new if note[0] not in (43, 128)] == [note for note in old if note[0] not in (43, 128)]
+    assert [note for note in new if note[0] in (43, 128)] != [note for note in old if note[0] in (43, 128)]
+    # The model reads what it writes to: other kept notes, other new ones.
+    alone = arranged(piece.midi)
+    alone.song.instruments = [track for track in alone.song.instruments if track.is_drum or track.program == 43]
+    passage = Infilling.of(alone, 2, 5, shift=-3, programs=[43, 128])
+    other = composer.recompose([Request("storm", seed=3)], SETTINGS, passage)[0]
+    assert notes(other.midi, range(2, 6)) != new
 
 
 def test_the_plan_knows_the_bars_that_stay(composer, piece):
-    passage = Infilling.of(piece.midi, 3, 4, shift=-3)
-    real = summaries_of(composer.model, piece.tokens)
+    passage = Infilling.of(arranged(piece.midi), 3, 4, shift=-3)
+    real = summaries_of(composer.model, passage.tokens)
     planned = torch.full((2, 6, *real.shape[1:]), 9.0)
     held = passage.held(planned, real, 0)
     assert torch.equal(held[1, [0, 1, 4, 5]], real[[0, 1, 4, 5]])
@@ -129,17 +156,22 @@ def test_the_plan_knows_the_bars_that_stay(composer, piece):
 
 
 @pytest.mark.parametrize("lead", [0, 2])
-@pytest.mark.parametrize("first", [1, 3, 4])
-def test_played_music_keeps_every_tick_and_its_own_tempi(lead, first, composer):
-    original = song(lead=lead, shift=2)
-    passage = Infilling.of(original, first, 4, new_tempo=True)
+@pytest.mark.parametrize(("first", "last"), [(1, 4), (3, 4), (4, 4), (1, 1)])
+def test_played_music_keeps_every_tick_and_tempo(lead, first, last, composer):
+    original = arranged(song(lead=lead, shift=2))
+    passage = Infilling.of(original, first, last)
     again = composer.recompose([Request("storm", seed=7)], SETTINGS, passage)[0].midi
-    others = set(range(1, 7 + lead)) - set(range(first, 5))
-    assert notes(again, others) == notes(original, others)
-    assert notes(again, range(first, 5)) != notes(original, range(first, 5))
-    # The passage's tempi end with it; and a song whose first bar is in it begins with the passage's own.
-    assert tempi(again, others) == tempi(original, others)
-    assert again.ticks_per_beat == original.ticks_per_beat
+    others = set(range(1, 7 + lead)) - set(range(first, last + 1))
+    assert notes(again, others) == notes(original.song, others)
+    assert notes(again, range(first, last + 1)) != notes(original.song, range(first, last + 1))
+    assert tempi(again, range(1, 7 + lead)) == tempi(original.song, range(1, 7 + lead))
+    assert again.ticks_per_beat == original.song.ticks_per_beat
+
+
+def test_the_model_knows_the_tempi_of_the_bars(composer):
+    passage = Infilling.of(arranged(song()), 3, 5)
+    again = composer.recompose([Request("", seed=1)], SETTINGS, passage)[0]
+    assert [bar[0] for bar in remi.bars(again.tokens)] == ["t-23", "t-23", "t-23", "t-37", "t-37", "t-30"]
 
 
 def test_empty_bars_before_the_new_ones_are_let_pass(composer):
@@ -147,23 +179,150 @@ def test_empty_bars_before_the_new_ones_are_let_pass(composer):
     bar = 4 * original.ticks_per_beat
     for track in original.instruments:
         track.notes = [note for note in track.notes if note.start // bar != 1]
+    original = arranged(original)
     again = composer.recompose([Request("", seed=1)], SETTINGS, Infilling.of(original, 4, 5))[0].midi
-    assert notes(again, (1, 2, 3, 6)) == notes(original, (1, 2, 3, 6))
+    assert notes(again, (1, 2, 3, 6)) == notes(original.song, (1, 2, 3, 6))
 
 
-def test_the_tempo_is_kept_unless_a_new_text_may_change_it(composer):
-    original = song()
-    kept = composer.recompose([Request("", seed=1)], SETTINGS, Infilling.of(original, 2, 3))[0].midi
-    assert {round(tempo) for tempo in tempi(kept, (2, 3))} == {60}  # 61 qpm on the model's scale
-    free = Infilling.of(original, 2, 3, new_tempo=True)
-    found = {tempi(composer.recompose([Request("", seed=s)], SETTINGS, free)[0].midi, (2,))[0] for s in range(3)}
-    assert len(found) > 1
+@pytest.mark.parametrize("lead", [0, 1])
+def test_bars_after_the_end_leave_the_piece_as_it_is(lead, composer):
+    original = arranged(song(lead=lead))
+    passage = Infilling.after(original, 3)
+    assert (passage.first, passage.last, passage.total) == (7 + lead, 9 + lead, 9 + lead)
+    again = composer.recompose([Request("storm", seed=7)], SETTINGS, passage)[0]
+    mine = range(1, 7 + lead)
+    assert notes(again.midi, mine) == notes(original.song, mine)
+    assert tempi(again.midi, mine) == tempi(original.song, mine)
+    assert all(notes(again.midi, [bar]) for bar in range(7 + lead, 10 + lead))
+    # It ends slowly, or fast: what follows has the tempo of most bars.
+    assert {round(tempo) for tempo in tempi(again.midi, range(7 + lead, 10 + lead))} == {61}
+    assert len(remi.bars(again.tokens)) == 9
+
+
+@pytest.mark.parametrize("lead", [0, 1])
+def test_bars_before_the_beginning_move_the_piece_as_a_whole(lead, composer):
+    original = arranged(song(lead=lead))
+    passage = Infilling.before(original, 2)
+    again = composer.recompose([Request("storm", seed=7)], SETTINGS, passage)[0]
+    bar = 4 * original.song.ticks_per_beat
+    moved = [(*note[:1], note[1] - 2 * bar, note[2] - 2 * bar, *note[3:]) for note in notes(again.midi, range(3, 10))]
+    assert moved == notes(original.song, range(1, 8))
+    assert tempi(again.midi, range(3, 9 + lead)) == tempi(original.song, range(1, 7 + lead))
+    assert {round(tempo) for tempo in tempi(again.midi, (1, 2))} == {61}
+    assert all(notes(again.midi, [bar]) for bar in (1, 2))
+    assert len(remi.bars(again.tokens)) == 8 + lead
+
+
+def test_timelines_are_for_the_piece_or_for_the_new_bars(piece):
+    original = arranged(piece.midi)
+
+    def sections(passage, text):
+        (prompt,) = from_texts([text])
+        return [(part.first, part.last) for part in passage.in_whole(prompt.request(0, Request(""))).sections]
+
+    middle, after = Infilling.of(original, 3, 5), Infilling.after(original, 2)
+    before = Infilling.before(original, 2)
+    assert sections(middle, "1-2: rain | 3-6: sun") == [(1, 2), (3, 6)]
+    assert sections(middle, "1-1: rain | 2-3: sun") == [(1, 3), (4, 6)]
+    assert sections(after, "1-2: rain") == [(1, 8)]
+    assert sections(after, "1-1: rain | 2-2: sun") == [(1, 7), (8, 8)]
+    assert sections(after, "1-2: rain | 3-6: sun") == [(1, 2), (3, 8)]
+    assert sections(before, "1-1: rain | 2-2: sun") == [(1, 1), (2, 8)]
+    assert sections(before, "1-2: rain | 3-6: sun") == [(1, 4), (5, 8)]
+    with pytest.raises(InputError, match="all of its 6 bars, or the 3"):
+        sections(middle, "1-5: rain")
+
+
+def beyond(file, ticks=0):
+    """Per track (tick, bytes) of the events that are no notes, so many ticks earlier, without what has no time."""
+    return [
+        [(event.tick - ticks, event.data) for event in track if event.data[0] >= 0xA0 and event.data[:2] != b"\xff\x03"]
+        for track in file.tracks
+    ]
+
+
+def struck(file, ticks=0):
+    """(player, start, end, pitch, velocity) of all notes, so many ticks earlier."""
+    return Counter(
+        (note.player, note.start - ticks, note.end - ticks, note.pitch, note.velocity) for note in file.notes
+    )
+
+
+CASES = {  # bars to compose, and where they begin and end in quarters
+    "pedal-bends-lyrics": ("5-6", 16, 24),
+    "programs-in-setup-track": ("5-6", 16, 24),
+    "pickup-bar": ("2", 1, 5),
+    "waltz": ("5-6", 12, 18),
+    "metre-2-2": ("5-6", 16, 24),
+    "metre-8-8": ("5-6", 16, 24),
+    "metre-2-4": ("5-6", 8, 12),
+    "last-bar-2-4": ("8-9", 28, 32),
+    "track-length-too-long-last": ("5-6", 16, 24),
+    "riff": ("5-6", 16, 24),
+}
+
+
+@pytest.mark.parametrize("tracks", [None, {80, 128}])
+@pytest.mark.parametrize("name", CASES)
+def test_files_from_elsewhere_change_in_the_notes_of_the_bars_alone(name, tracks, composer, shared):
+    span, begin, end = CASES[name]
+    file = EventFile.read(shared / "cases" / "midi" / f"{name}.mid")
+    passage = Infilling.of(Arrangement.of(file), *bar_range(span), programs=tracks)
+    again = composer.recompose([Request("calm piano", seed=3)], SETTINGS, passage)[0].file
+    assert beyond(again)[: len(file.tracks)] == beyond(file)
+    gone, come = (struck(file) - struck(again)), (struck(again) - struck(file))
+    assert come
+    tick = file.ticks_per_beat
+    for player, start, *_ in gone + come:
+        assert begin * tick <= start + tick // 24 < end * tick
+        assert tracks is None or passage.arrangement.roles.get(player, player.program) in tracks
+
+
+@pytest.mark.parametrize("name", ["pedal-bends-lyrics", "pickup-bar", "waltz", "metre-2-4"])
+def test_bars_around_files_from_elsewhere(name, composer, shared):
+    file = EventFile.read(shared / "cases" / "midi" / f"{name}.mid")
+    arrangement = Arrangement.of(file)
+    after = composer.recompose([Request("", seed=3)], SETTINGS, Infilling.after(arrangement, 2))[0].file
+    assert beyond(after)[: len(file.tracks)] == beyond(file)
+    assert not struck(file) - struck(after)
+    quarters = {"waltz": 36, "pickup-bar": 33}.get(name, 32)
+    new = struck(after) - struck(file)
+    assert min(start for _, start, *_ in new) >= quarters * file.ticks_per_beat
+    passage = Infilling.before(arrangement, 2)
+    before = composer.recompose([Request("", seed=3)], SETTINGS, passage)[0].file
+    moved = passage.arrangement.file.notes[0].start - file.notes[0].start
+    length = {"waltz": 6, "pickup-bar": 8 + 3, "metre-2-4": 4}.get(name, 8)
+    assert moved == length * file.ticks_per_beat
+    assert not struck(file) - struck(before, moved)
+    for old, new in zip(beyond(file), beyond(before, moved), strict=False):
+        assert [event for event in new if event[0] >= 0] == old
+    new = struck(before, moved) - struck(file)
+    assert new
+    assert max(start for _, start, *_ in new) < 0
+
+
+def test_bars_after_a_short_last_one_say_their_metre(composer, shared):
+    file = EventFile.read(shared / "cases" / "midi" / "last-bar-2-4.mid")
+    short = file.edited([note for note in file.notes if note.start >= 30 * file.ticks_per_beat], {})
+    passage = Infilling.after(Arrangement.of(short), 2)
+    after = composer.recompose([Request("", seed=3)], SETTINGS, passage)[0].file
+    metres = [(change.numerator, change.time // 480) for change in after.song.time_signature_changes]
+    assert metres == [(4, 0), (2, 28), (4, 32)]
+    assert min(start for _, start, *_ in struck(after) - struck(short)) // 480 >= 32
+
+
+def test_parts_of_bars_are_read_as_they_are_where_they_can_be(shared):
+    arrangement = Arrangement.of(EventFile.read(shared / "cases" / "midi" / "metre-2-4.mid"))
+    assert (arrangement.metre, len(arrangement.lines)) == ("4/4", 17)
+    assert Infilling.of(arrangement, 3, 4).arrangement.metre == "4/4"
+    assert Infilling.of(arrangement, 4, 4).arrangement.metre == "2/4"
+    assert Infilling.after(arrangement, 3).arrangement.metre == "2/4"
 
 
 @pytest.mark.parametrize("span", [(0, 2), (3, 2), (5, 7)])
 def test_bars_that_are_not_there_are_refused(span, piece):
     with pytest.raises(InputError, match=r"must be in 1\.\.6"):
-        Infilling.of(piece.midi, *span)
+        Infilling.of(arranged(piece.midi), *span)
 
 
 @pytest.fixture(scope="module")
@@ -207,13 +366,18 @@ def test_the_command_goes_on_from_a_piece_and_its_settings(models, tmp_path, cap
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["rain", "--regenerate", "3-4"], "go together"),
-        (["rain", "--from", "x.mid"], "go together"),
+        (["rain", "--regenerate", "3-4"], "goes together with one of"),
+        (["rain", "--from", "x.mid"], "goes together with one of"),
         (["rain", "--from", "x.mid", "--regenerate", "3-4"], "no file x.mid"),
         (["rain", "--from", "song.mid", "--regenerate", "chorus"], "bars such as 9-16"),
         (["rain", "--from", "song.mid", "--regenerate", "3-9"], "must be in 1..6"),
-        (["rain", "--from", "song.mid", "--regenerate", "3-4", "--bars", "8"], "keeps length and key"),
+        (["rain", "--from", "song.mid", "--regenerate", "3-4", "--bars", "8"], "keeps the piece's key"),
         (["1-4: rain", "--from", "song.mid", "--regenerate", "3-4"], "all of its 6 bars"),
+        (["rain", "--from", "song.mid", "--regenerate", "3-4", "--continue", "2"], "goes together with one of"),
+        (["rain", "--from", "song.mid", "--continue", "0"], "at least 1 bar"),
+        (["rain", "--from", "song.mid", "--before", "-1"], "at least 1 bar"),
+        (["rain", "--tracks", "lead"], "give --from"),
+        (["rain", "--from", "song.mid", "--continue", "2", "--tracks", "lead,flute"], "received 'flute'"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, reason, models, tmp_path, monkeypatch, capsys):
