@@ -249,13 +249,18 @@ def _qualities(items: Sequence[_Item]) -> Iterator[_Statement]:
     """Statements of a quality and a thing that stand close together: each quality takes the nearest thing."""
     for relate in (_said_of, _counted):  # "more long notes" is about long notes
         for index, item in enumerate(items):
-            for place in sorted(range(len(items)), key=lambda place: (abs(place - index), place < index)):
-                other = items[place]
-                if item.spent or place == index or abs(place - index) > _NEAR or (relate is _counted and other.spent):
+            for other in _around(items, index):
+                if item.spent or (relate is _counted and other.spent):
                     continue
                 if signs := relate(item.phrase, other.phrase):
                     item.spent = other.spent = True
                     yield from (_Statement(axis, sign, index) for axis, sign in signs.items())
+
+
+def _around(items: Sequence[_Item], index: int) -> Iterator[_Item]:
+    """Items that stand close to one, the nearest first, and of two at one distance the one that follows."""
+    for distance in range(1, _NEAR + 1):
+        yield from (items[place] for place in (index + distance, index - distance) if 0 <= place < len(items))
 
 
 def _said_of(quality: _Phrase, thing: _Phrase) -> dict[str, int]:

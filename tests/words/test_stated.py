@@ -1,5 +1,6 @@
 """What is read in requests word by word: negation, comparison, things and their qualities, in both languages."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,28 @@ def test_a_grammar_that_lacks_words_is_refused(tmp_path: Path) -> None:
     path.write_text("deny: {en: [never], zh: [不]}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"excess, zh; .*fillers, en"):
         stated.StatedReader(grammar=path)
+
+
+@pytest.mark.parametrize(
+    "unit", ["slow dark piano storm ", "缓慢黑暗的钢琴", "more long notes ", "一百二十", "not very "]
+)
+def test_reading_takes_time_in_proportion_to_the_text(unit):
+    """Work is counted in calls of functions, which say the same on every machine."""
+
+    def calls(length):
+        counted = 0
+
+        def count(_frame, event, _argument):
+            nonlocal counted
+            counted += event in {"call", "c_call"}
+
+        reader, text = default_reader(), (unit * length)[:length]
+        sys.setprofile(count)
+        try:
+            reader.read(text)
+        finally:
+            sys.setprofile(None)
+        return counted
+
+    default_reader().read(unit)
+    assert calls(4000) < 2.5 * calls(2000)
