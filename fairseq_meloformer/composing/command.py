@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what it should sound like: "a night train through snow", 暴风雨, or by bars "1-8: calm | 9-24: storm"',
     )
     parser.add_argument("--prompts", metavar="FILE", help="prompts, one a line, or JSONL with id, text, bars, seed")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out lines of FILE that are no prompts")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="pieces per prompt (default 1)")
     parser.add_argument("--bars", type=int, metavar="N", help="length in bars (default: what the text says)")
@@ -172,7 +173,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = [(prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)]
     if passage is not None:
         jobs = [(prompt, number, passage.in_whole(request)) for prompt, number, request in jobs]
-    folder = PieceFolder(
+    with PieceFolder(
         args.output,
         {
             **made_with(settings, composer),
@@ -183,11 +184,11 @@ def run(args: argparse.Namespace) -> int:
         picture=not args.no_picture,
         sound=not args.no_audio,
         score=args.score,
-    )
-    rows = compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle, passage=passage)
-    for row in rows:
-        for file in row["files"].values():
-            sys.stdout.write(f"{folder.directory / file}\n")
+    ) as folder:
+        rows = compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle, passage=passage)
+        for row in rows:
+            for file in row["files"].values():
+                sys.stdout.write(f"{folder.directory / file}\n")
     return 0
 
 
@@ -226,7 +227,7 @@ def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt
     if original is not None and not (args.text or args.prompts):
         what = args.regenerate or (f"continue-{args.after}" if args.after else f"before-{args.before}")
         return [original.prompt(f"{original.path.stem}_{what}")]
-    prompts = read_prompts(args.prompts) if args.prompts else from_texts(args.text)
+    prompts = read_prompts(args.prompts, skip_bad=args.skip_bad) if args.prompts else from_texts(args.text)
     if original is None:
         return prompts
     return [  # length and key are the piece's

@@ -33,6 +33,7 @@ from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.summaries.extraction import extract
 from fairseq_meloformer.tokens import remi, vocabulary
 from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, Vocabulary
+from fairseq_meloformer.weights import usable
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
 from fairseq_meloformer.words.prompts import Request, from_texts
 
@@ -110,6 +111,7 @@ class Composer:
             InputError: something that cannot be loaded, or does not fit together.
         """
         control = None if probe is None else DecodingControl.from_pretrained(probe, museformer, tilt, best_of)
+        device = usable(device)
         model = convert(MuseFormer.from_pretrained(museformer).to(device), dtype)
         return cls(model, None if bridge is None else bridges.load(bridge, device), control)
 

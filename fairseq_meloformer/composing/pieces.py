@@ -3,8 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from fairseq_meloformer.composing.piece import Piece, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import measure_sections
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import JsonlLog
+from fairseq_meloformer.jobs import JsonlLog, sole_writer
 from fairseq_meloformer.render import musicxml
 from fairseq_meloformer.words.prompts import Prompt, Request
 
@@ -30,6 +31,8 @@ def made_with(settings: Settings, composer: Composer) -> Row:
 class PieceFolder:
     """A folder of pieces `<id>-<k>.mid`, with `manifest.jsonl`; pieces that are there are not composed again.
 
+    No other run may write to it until it is closed.
+
     Args:
         directory: made if it is not there.
         made_with: what shaped the pieces besides the request: settings and identities of the models.
@@ -38,23 +41,35 @@ class PieceFolder:
         score: write the score of each piece, as MusicXML and as PDF.
 
     Raises:
-        InputError: the folder's manifest cannot be read.
+        InputError: another run writes to the folder, or its manifest cannot be read.
     """
 
     def __init__(
         self, directory: str | Path, made_with: Row, *, picture: bool = True, sound: bool = True, score: bool = False
     ) -> None:
         self.directory = Path(directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.manifest = JsonlLog(self.directory / "manifest.jsonl", key="piece")
+        with ExitStack() as stack:
+            stack.enter_context(sole_writer(self.directory))
+            self.manifest = stack.enter_context(JsonlLog(self.directory / "manifest.jsonl", key="piece"))
+            self._held = stack.pop_all()
         # As JSON has it, so that it can be compared with what an earlier run wrote.
         self.made_with: Row = json.loads(json.dumps(made_with))
         self._picture = picture
         self._sound = sound
         self._score = score
 
+    def close(self) -> None:
+        """Let others write to the folder."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def missing(self, jobs: Sequence[Job]) -> list[Job]:
-        """Pieces that are still to be composed.
+        """Pieces that are still to be composed, or lack a file that is wanted now.
 
         Raises:
             InputError: the folder has a piece of this name that was made otherwise; nothing is overwritten.
@@ -72,7 +87,17 @@ class PieceFolder:
                     f"{self.directory} already has {name}.mid, made with another {' and '.join(changed)}: "
                     "choose another output folder (or id), or remove the old pieces with their manifest"
                 )
+            if not self._complete(row):
+                missing.append((prompt, number, request))
         return missing
+
+    def _complete(self, row: Row) -> bool:
+        """Whether a piece has all its files and those that are wanted, but for what could not be made here."""
+        wanted = {"picture": self._picture, "sound": self._sound, "score": self._score}
+        there = {*row["files"], *row.get("not_made", [])}
+        return all((self.directory / file).is_file() for file in row["files"].values()) and all(
+            kind in there for kind, asked in wanted.items() if asked
+        )
 
     def write(self, prompt: Prompt, number: int, piece: Piece) -> Row:
         """Write the files of a piece, then its line of the manifest."""
@@ -96,11 +121,15 @@ class PieceFolder:
             "given_seed": piece.request.given_seed,
             "settings": self.made_with,
             "files": files,
+            **({"not_made": ["sound"]} if self._sound and "sound" not in files else {}),
             "attributes": piece.attributes,
             **({"section_attributes": measure_sections(piece.midi, sections)} if sections else {}),
             **({"full_system": dict(piece.about)} if piece.about else {}),
         }
-        self.manifest.append(row)
+        if name in self.manifest.done:
+            self.manifest.rewrite({name: row})
+        else:
+            self.manifest.append(row)
         return row
 
     @staticmethod
@@ -133,7 +162,7 @@ def compose_all(
     """
     missing = folder.missing(jobs)
     together = max(1, batch_size // (composer.control.best_of if composer.control else 1))
-    with folder.manifest, tqdm(total=len(missing), desc="compose", unit="piece", disable=None) as bar:
+    with tqdm(total=len(missing), desc="compose", unit="piece", disable=None) as bar:
         for first in range(0, len(missing), together):
             batch = missing[first : first + together]
             requests = [request for _, _, request in batch]

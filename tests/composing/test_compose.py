@@ -10,6 +10,7 @@ from injection.models import bridge, museformer
 from music21 import converter
 
 from fairseq_meloformer import cli, midi
+from fairseq_meloformer.jobs import sole_writer
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 
 
@@ -86,6 +87,41 @@ def test_the_same_command_goes_on_and_another_is_refused(models, tmp_path, capsy
     assert len(manifest(tmp_path)) == 2
 
 
+def test_a_second_run_is_refused_before_it_touches_the_first_ones_pieces(models, tmp_path, capsys):
+    base = ["compose", "rain", "--output", str(tmp_path), "--bars", "1", "--no-audio", "--no-picture", *models]
+    (tmp_path / "rain-0.mid").write_bytes(b"being written")
+    with sole_writer(tmp_path):
+        assert cli.main(base) == 2
+    assert "another run" in capsys.readouterr().err
+    assert (tmp_path / "rain-0.mid").read_bytes() == b"being written"
+
+
+def test_files_that_were_deleted_or_not_wanted_before_are_made_by_the_next_run(models, tmp_path):
+    base = ["compose", "rain", "snow", "--output", str(tmp_path), "--bars", "1", "--no-audio", *models]
+    assert cli.main([*base, "--no-picture"]) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.mid")}
+    (tmp_path / "rain-0.mid").unlink()
+    assert cli.main([*base, "--no-picture"]) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.mid")} == before
+    assert not list(tmp_path.glob("*.png"))
+    assert cli.main(base) == 0
+    assert {path.name for path in tmp_path.glob("*.png")} == {"rain-0.png", "snow-0.png"}
+    assert [sorted(row["files"]) for row in manifest(tmp_path)] == [["midi", "picture"]] * 2
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.mid")} == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_bad_lines_are_left_out_on_demand(models, tmp_path, caplog):
+    (tmp_path / "prompts").write_text('rain\n{"text": "snow", "bars": 0}\nwind\n')
+    out = tmp_path / "out"
+    base = ["compose", "--prompts", str(tmp_path / "prompts"), "--output", str(out), "--bars", "1", "--no-audio"]
+    assert cli.main([*base, "--no-picture", *models]) == 2
+    assert not out.exists()
+    assert cli.main([*base, "--no-picture", "--skip-bad", *models]) == 0
+    assert [row["prompt"] for row in manifest(out)] == ["rain", "wind"]
+    assert "line 2" in caplog.text
+
+
 def test_pieces_are_the_same_whatever_they_are_composed_with(models, tmp_path):
     base = ["compose", "--bars", "2", "--no-audio", "--no-picture", *models]
     assert cli.main([*base, "rain", "--output", str(tmp_path / "one")]) == 0
@@ -129,6 +165,8 @@ def test_a_score_is_written_on_demand_with_a_part_for_each_instrument(models, tm
         (["--prompts", "missing.txt"], "there is no file missing.txt"),
         (["rain", "rain"], "'rain' comes twice"),
         (["rain", "--model", "nowhere"], "nowhere"),
+        (["rain", "--temperature", "inf"], "temperature must be from"),
+        (["rain", "--device", "cuda:99"], "that PyTorch can use here, received 'cuda:99'"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_message(arguments, reason, models, tmp_path, capsys):
