@@ -108,15 +108,15 @@ class Song:
         self.metres: list[TimeSignature] = []
         self._left_out: dict[tuple[str, str], tuple[int, int | None]] = {}
         data = _unwrapped(data, self)
-        self.kind, count, self.resolution = _header(data)
+        self.kind, self.count, self.resolution = _header(data)
         at = 8 + int.from_bytes(data[4:8], "big")
-        while (start := _next_track(data, at, count, self)) is not None:
+        while (start := _next_track(data, at, self)) is not None:
             at = _read_track(data, start, self)
         if not self.tracks:
             raise InputError("it has no track")
-        if len(self.tracks) < count:
-            missing = count - len(self.tracks)
-            self.leave_out(f"{missing} of the {count} tracks that its header counts", "end of the file")
+        if len(self.tracks) < self.count:
+            missing = self.count - len(self.tracks)
+            self.leave_out(f"{missing} of the {self.count} tracks that its header counts", "end of the file")
         if self.kind == _INDEPENDENT and sum(bool(track.notes) for track in self.tracks) > 1:
             raise InputError("its tracks are independent pieces (format 2); save each of them as a file of its own")
 
@@ -196,16 +196,16 @@ def _header(data: bytes) -> tuple[int, int, int]:
     return kind, count, resolution
 
 
-def _next_track(data: bytes, at: int, count: int, song: Song) -> int | None:
+def _next_track(data: bytes, at: int, song: Song) -> int | None:
     """Where the next track begins, its header included; chunks of other kinds are passed over.
 
-    So are other bytes: up to the next track, or up to the end if all `count` tracks were there, for the rest is then
-    what another file has left on a disk.
+    So are other bytes: up to the next track, or up to the end if all tracks that the header counts were there, for the
+    rest is then what another file has left on a disk.
     """
     while at < len(data) and data[at : at + 4] != _TRACK:
         end = _chunk_end(data, at)
         if end is None:
-            end = data.find(_TRACK, at) if len(song.tracks) < count else -1
+            end = data.find(_TRACK, at) if len(song.tracks) < song.count else -1
             end = len(data) if end < 0 else end
             song.leave_out(f"{end - at} bytes that are no track", f"byte {at}")
         at = end
@@ -245,10 +245,21 @@ def _read_track(data: bytes, at: int, song: Song) -> int:
     if length is None and end < 0:
         raise InputError(cut)
     stop = start + (len(chunk) if length is None else length)
-    if not believed or stop == end or data[stop : stop + 4] == _TRACK:
+    # A track that follows at once is what another file has left there if the header counts those behind it alone.
+    follows = data[stop : stop + 4] == _TRACK and len(song.tracks) + _tracks_from(data, end) < song.count
+    if not believed or stop == end or follows:
         return stop
     song.leave_out(f"{end - stop} bytes after the end of the track", song.tracks[-1])
     return end
+
+
+def _tracks_from(data: bytes, at: int) -> int:
+    """How many tracks there are from here on if their lengths are right."""
+    count = 0
+    while data[at : at + 4] == _TRACK:
+        count += 1
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+    return count
 
 
 def _read_events(chunk: bytes, song: Song) -> int | None:
@@ -320,7 +331,7 @@ def _read_meta(song: Song, track: Track, kind: int, payload: bytes) -> None:
 def _first_port(chunk: bytes) -> int:
     """The port of a track until it names another: the first one that it names, which MuseScore does after programs."""
     at = chunk.find(bytes((_META, _PORT, 1)))
-    return chunk[at + 3] if at >= 0 else 0
+    return chunk[at + 3] if 0 <= at < len(chunk) - 3 else 0
 
 
 def events(chunk: bytes) -> Iterator[tuple[int, int, int, int]]:

@@ -55,10 +55,13 @@ def test_what_follows_the_end_of_a_track_is_said():
     assert notes == ALL
     assert left_out == [(f"{len(note(5, 40)) + 4} bytes after the end of the track", "track 2, tick 400")]
     stale = track(note(5, 40), b"\x00\x90\x90")
-    late = track(PARTS[0] + END_OF_TRACK + b"?" + stale, end=b"")
-    notes, left_out = read(header(3) + late + track(PARTS[1]) + track(PARTS[2]))
-    assert notes == ALL
-    assert [one.what for one in left_out] == [f"{len(stale) + 1} bytes after the end of the track"]
+    for rest in (stale, b"?" + stale):
+        late = track(PARTS[0] + END_OF_TRACK + rest, end=b"")
+        notes, left_out = read(header(3) + late + track(PARTS[1]) + track(PARTS[2]))
+        assert notes == ALL
+        assert [one.what for one in left_out] == [f"{len(rest)} bytes after the end of the track"]
+    covered = track(PARTS[0], size=len(track(*PARTS[:2])) + 4) + track(PARTS[1]) + track(PARTS[2])
+    assert read(header(3) + covered) == (ALL, []), "a length that covers a whole track more"
 
 
 def test_what_another_file_has_left_behind_the_last_track_is_no_track():
