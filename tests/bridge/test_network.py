@@ -98,7 +98,7 @@ def test_sizes_are_as_promised() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
-    [({"depth": 0}, "at least 1"), ({"width": 60}, "width 60 and 4 heads"), ({"dropout": 1.0}, "received 1.0")],
+    [({"depth": 0}, "from 1 to"), ({"width": 60}, "width 60 and 4 heads"), ({"dropout": 1.0}, "received 1.0")],
 )
 def test_impossible_sizes_are_refused(settings: dict[str, object], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
