@@ -29,10 +29,13 @@ _COMPANY_AFTER: Final = re.compile(
     r"\s*(?:(?:solo|solos|melody|melodies|line|lines|part|ensemble|music|only|section|sound|quartet|trio|duet|duo|concerto)(?![a-z])"
     r"|独奏|合奏|演奏|主奏|伴奏|协奏|旋律|曲|声部)"
 )
-# In English these follow "bass" where no instrument is meant.
-_NO_BASS: Final = re.compile(r"\s*(?:register|clef|range|drums?|notes?|voice|end|clarinet|singer|key)(?![a-z])")
+# What follows a name where no instrument is meant.
+_OTHERWISE: Final = {
+    "bass": re.compile(r"\s*(?:register|clef|range|drums?|notes?|voice|end|clarinet|singer|key)(?![a-z])"),
+    "鼓": re.compile(r"[励舞吹起掌楼浪瑟动]"),
+    "萨克斯": re.compile("坦"),
+}
 _WHOSE_STRINGS: Final = re.compile(r"(?:guitar|piano|violin|bass|harp|banjo) $")
-_NO_DRUM: Final = re.compile(r"[励舞吹起掌楼浪瑟动]")
 _ONLY: Final = re.compile(
     r"(?<![a-z])(?:only|solo|alone|unaccompanied|just|nothing but|nothing else|exclusively)(?![a-z])"
     r"|只有|只用|只要|独奏|仅|光用|单用|无伴奏"
@@ -143,13 +146,11 @@ def _found(text: str) -> Iterator[tuple[re.Match[str], _Name]]:
     for match in names.pattern.finditer(text):
         word = match[0]
         name = names.names.get(word) or names.names[_singular(word, names.names)]
-        if word == "strings" and _WHOSE_STRINGS.search(text[: match.start()]):
-            continue
-        if (word == "bass" and _NO_BASS.match(text, match.end())) or (
-            word == "鼓" and _NO_DRUM.match(text, match.end())
+        after = _OTHERWISE.get(word)
+        if not (after and after.match(text, match.end())) and not (
+            word == "strings" and _WHOSE_STRINGS.search(text[: match.start()])
         ):
-            continue
-        yield match, name
+            yield match, name
 
 
 def _singular(word: str, names: dict[str, _Name]) -> str:

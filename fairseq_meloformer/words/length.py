@@ -26,11 +26,12 @@ _BARS: Final = re.compile(
     rf"|(?<!\d[:])(?<![\d./-])(?P<zh>\d{{1,4}}|{CHINESE})\s*个?\s*小节"
     r"|(?<![a-z])(?:(?:number of )?(?:bars|measures)|小节数?)\s*[:：=]\s*(?P<sheet>\d{1,4})(?![\d.:/]|\s*-\s*\d)"
 )
-_NUMBER: Final = rf"{DECIMAL}|half an?|half(?= minutes?)|an?|(?:{ENGLISH})"
+_MINUTES: Final = rf"(?:{DECIMAL}[\s-]*|(?:half an?|half|an?|{ENGLISH})[\s-]+)"
+_SECONDS: Final = rf"(?:(?:{DECIMAL})[\s-]*(?:seconds?|secs?|s)|(?:{ENGLISH})[\s-]+(?:seconds?|secs?))"
 _TIME: Final = re.compile(
-    rf"(?<![\d.:/])(?<![a-z])(?P<minutes>{_NUMBER})[\s-]*(?:minutes?|mins?)(?![a-z])(?P<half> and a half)?"
-    rf"(?:[\s,]*(?:and\s+)?(?P<rest>{DECIMAL}|{ENGLISH})[\s-]*(?:seconds?|secs?|s)(?![a-z]))?"
-    rf"|(?<![\d.:/])(?<![a-z])(?P<seconds>{DECIMAL}|{ENGLISH})[\s-]*(?:seconds?|secs?|s)(?![a-z\d-])"
+    rf"(?<![\d.:/])(?<![a-z])(?P<minutes>{_MINUTES})(?:minutes?|mins?)(?![a-z])(?P<half> and a half)?"
+    rf"(?:[\s,]*(?:and\s+)?(?P<rest>{_SECONDS})(?![a-z]))?"
+    rf"|(?<![\d.:/])(?<![a-z])(?P<seconds>{_SECONDS})(?![a-z\d-])"
     rf"|(?<![每第])(?P<zhmin>{DECIMAL}|{CHINESE}|半)\s*分(?:钟"
     rf"|(?=[半零一二三四五六七八九十\d]))(?P<zhhalf>半钟?)?(?:(?P<zhrest>{DECIMAL}|{CHINESE})\s*秒钟?)?"
     rf"|(?<![每第前后])(?P<zhsec>{DECIMAL}|{CHINESE})\s*秒钟?"
@@ -54,19 +55,15 @@ _CLEAR: Final = re.compile(
 def lengths(text: str) -> list[Length]:
     """Every length that a lower-case text names, in its order; not those of parts, and not numbers of other things."""
     found = [Length(int(value(_first(match))), None, *match.span()) for match in _BARS.finditer(text)]
-    for match in _TIME.finditer(text):
-        if _NOT_MUSIC.match(text, match.end()) or (
-            match["minutes"] in _UNSURE
-            and not match["rest"]
-            and not match["half"]
-            and not _CLEAR.match(text, match.end())
-        ):
-            continue
-        if match["seconds"] and not match["seconds"][0].isdigit() and not _CLEAR.match(text, match.end()):
-            continue
-        found.append(Length(None, _seconds(match), *match.span()))
+    found += [
+        Length(None, _seconds(match), *match.span()) for match in _TIME.finditer(text) if _is_of_music(text, match)
+    ]
     return sorted(
-        (length for length in found if not _PART.search(text[: length.start]) and (length.bars or length.seconds)),
+        (
+            length
+            for length in found
+            if (length.bars or length.seconds) and not _PART.search(text[max(0, length.start - 20) : length.start])
+        ),
         key=lambda length: length.start,
     )
 
@@ -76,21 +73,27 @@ def bars_of(seconds: float, tempo: float, quarters: float = 4.0) -> int:
     return max(1, round(seconds * tempo / 60 / quarters))
 
 
+def _is_of_music(text: str, match: re.Match[str]) -> bool:
+    """Whether a time is the length of a piece, and not "a minute's walk" or "one second thought"."""
+    unsure = (match["minutes"] or "").strip(" -") in _UNSURE and not match["rest"] and not match["half"]
+    unsure |= bool(match["seconds"]) and not match["seconds"][0].isdigit()
+    return not _NOT_MUSIC.match(text, match.end()) and (not unsure or _CLEAR.match(text, match.end()) is not None)
+
+
 def _seconds(match: re.Match[str]) -> float:
     if clock := match["clock"] or match["long"]:
         minutes, seconds = clock.split(":")
         return 60.0 * int(minutes) + int(seconds)
-    if match["seconds"] or match["zhsec"]:
-        return value(match["seconds"] or match["zhsec"])
-    minutes = _minutes(match["minutes"] or match["zhmin"]) + 0.5 * bool(match["half"] or match["zhhalf"])
-    rest = match["rest"] or match["zhrest"]
-    return 60 * minutes + (value(rest) if rest else 0.0)
+    minutes = _figure(match["minutes"] or match["zhmin"]) + 0.5 * bool(match["half"] or match["zhhalf"])
+    return 60 * minutes + _figure(match["seconds"] or match["zhsec"] or match["rest"] or match["zhrest"])
 
 
-def _minutes(written: str) -> float:
-    if written.startswith("half") or written == "半":
+def _figure(written: str | None) -> float:
+    """The number before a unit, 0 if there is none."""
+    number = re.sub(r"[\s-]*(?:seconds?|secs?|s)?$", "", written or "")
+    if number.startswith("half") or number == "半":
         return 0.5
-    return 1.0 if written in ("a", "an") else value(written)
+    return {"": 0.0, "a": 1.0, "an": 1.0}.get(number) or (value(number) if number else 0.0)
 
 
 def _first(match: re.Match[str]) -> str:

@@ -30,6 +30,12 @@ _GRAMMAR: Final = (
     *("deny", "deny_one", "excess", "reverse", "enough", "joins", "apart", "raise", "lower"),
     *("strongly", "mildly", "void", "fillers"),
 )
+# Endings with which a single word of the wording is still that word, by what it is used like (see requests.yaml).
+_ADJECTIVE: Final = ("er", "est", "ly")
+_NOUN: Final = ("s",)
+_VERB: Final = ("s", "ed", "ing")
+_ENDINGS: Final = {"is": _ADJECTIVE, "more": (), "has": _NOUN, "asks": _VERB}
+_UNINFLECTED: Final = {"not", "no", "nor", "or", "but", "yet", "just", "too", "up", "down", "sub"}
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _SPACE: Final = re.compile(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
 _TOKEN: Final = re.compile(r"[\u4e00-\u9fff]|[a-z]+(?:'[a-z]+)?|\d+|[^\s\w]")
@@ -104,12 +110,12 @@ class StatedReader:
         self._fillers = {
             _stem(token) for lang in LANGUAGES for text in content["fillers"][lang] for token in _tokens(text)
         }
-        # By stems, then as written.
-        self._phrases: dict[Tokens, dict[Tokens, _Phrase]] = {}
+        self._phrases: dict[Tokens, _Phrase] = {}  # of several words, by stems
+        self._words: dict[str, _Phrase] = {}  # of one word, by all its forms
         for part in _GRAMMAR[:-1]:
             for lang in LANGUAGES:
-                for text in content[part][lang]:
-                    self._phrase(_tokens(text.casefold())).grammar.add(part)
+                for phrase in self._all(content[part][lang], () if part == "void" else _ADJECTIVE + _VERB):
+                    phrase.grammar.add(part)
         self._add_wording(requests.Requests(wording).content)
         self._longest = max(map(len, self._phrases))
 
@@ -159,34 +165,39 @@ class StatedReader:
         return found
 
     def _find(self, tokens: Tokens) -> _Phrase | None:
-        """What stands in the wording as these words but for endings; a single word must have those of the wording."""
-        forms = self._phrases.get(_stems(tokens), {})
-        phrases = [phrase for form, phrase in forms.items() if len(form) > 1 or _inflects(tokens[0], form[0])]
-        return _merged(phrases) if phrases else None
+        """What stands in the wording as these words: several but for their endings, one in its own forms."""
+        return self._words.get(tokens[0]) if len(tokens) == 1 else self._phrases.get(_stems(tokens))
 
-    def _phrase(self, tokens: Tokens) -> _Phrase:
-        return self._phrases.setdefault(_stems(tokens), {}).setdefault(tokens, _Phrase())
+    def _phrases_of(self, tokens: Tokens, endings: Sequence[str]) -> list[_Phrase]:
+        """The entries of a phrase: a single word has one for each of its forms that is not said to be void."""
+        if len(tokens) > 1:
+            return [self._phrases.setdefault(_stems(tokens), _Phrase())]
+        found = [self._words.setdefault(form, _Phrase()) for form in _forms(tokens[0], endings)]
+        return [phrase for phrase in found if "void" not in phrase.grammar]
 
     def _add_wording(self, content: Any) -> None:  # noqa: ANN401 - YAML that Requests has checked
-        for lang, axis, pole in product(LANGUAGES, AXES, requests.POLES):
-            sign = requests.POLES[pole]
-            for form in requests.FORMS:
-                for text in content["axes"][axis][pole][lang][form]:
-                    self._add_asking(text, axis, sign)
-            for text in content["kinds"][axis][lang][pole]:
-                self._phrase(_tokens(text.casefold())).quality[axis] = sign
         for lang in LANGUAGES:
-            for text in content["neutral"][lang]:
-                self._phrase(_tokens(text.casefold())).grammar.add("void")
+            for phrase in self._all(content["neutral"][lang], ()):
+                phrase.grammar.add("void")
         for lang, axis in product(LANGUAGES, AXES):
+            for pole, sign in requests.POLES.items():
+                for form in requests.FORMS:
+                    for text in content["axes"][axis][pole][lang][form]:
+                        self._add_asking(text, axis, sign, _ENDINGS[form])
+                for phrase in self._all(content["kinds"][axis][lang][pole], _ADJECTIVE):
+                    phrase.quality[axis] = sign
             things = content["kinds"][axis][lang]["things"]
             counted = things if content["kinds"][axis].get("counted") else []
-            for text in things:
-                self._phrase(_tokens(text.casefold())).thing.add(axis)
-            for text in (*content["measures"][axis][lang], *counted):
-                self._phrase(_tokens(text.casefold())).measure.add(axis)
+            for phrase in self._all(things, _NOUN):
+                phrase.thing.add(axis)
+            for phrase in self._all([*content["measures"][axis][lang], *counted], _NOUN):
+                phrase.measure.add(axis)
 
-    def _add_asking(self, text: str, axis: str, sign: int) -> None:
+    def _all(self, texts: Sequence[str], endings: Sequence[str]) -> Iterator[_Phrase]:
+        for text in texts:
+            yield from self._phrases_of(_tokens(text.casefold()), endings)
+
+    def _add_asking(self, text: str, axis: str, sign: int, endings: Sequence[str]) -> None:
         """Add a request, also without its filler words where two words are left."""
         tokens = _tokens(text.casefold())
         bare = tuple(
@@ -195,9 +206,9 @@ class StatedReader:
             if _stem(token) not in self._fillers or (_HAN.match(token) and token not in _DROPPED)
         )
         for form in {tokens, bare} if len(bare) > 1 or tokens[:1] == ("be",) else {tokens}:
-            phrase = self._phrase(form)
-            if not phrase.grammar & {"void", "deny", "deny_one", "joins", "apart", "enough", "reverse", "excess"}:
-                phrase.asks[axis] = sign
+            for phrase in self._phrases_of(form, endings):
+                if not phrase.grammar & {"void", "deny", "deny_one", "joins", "apart", "enough", "reverse", "excess"}:
+                    phrase.asks[axis] = sign
 
 
 @cache
@@ -328,22 +339,20 @@ def _stems(tokens: Tokens) -> Tokens:
     return tuple(map(_stem, tokens))
 
 
-def _inflects(word: str, written: str) -> bool:
-    """Whether a word of one stem with another has its endings and more: "popping" is not heard in "pop"."""
-    return word == written or len(word.removesuffix("s")) >= len(written.removesuffix("s"))
-
-
-def _merged(phrases: Sequence[_Phrase]) -> _Phrase:
-    if len(phrases) == 1:
-        return phrases[0]
-    merged = _Phrase()
-    for phrase in phrases:
-        merged.grammar |= phrase.grammar
-        merged.asks |= phrase.asks
-        merged.quality |= phrase.quality
-        merged.thing |= phrase.thing
-        merged.measure |= phrase.measure
-    return merged
+def _forms(word: str, endings: Sequence[str]) -> set[str]:
+    """A word, its singular, and what it is with endings: "faster" is heard in "fast", but no "popping" in "pop"."""
+    forms = {word}
+    if word.isascii() and word.isalpha() and word not in _UNINFLECTED:
+        if "s" in endings and word.endswith("s") and not word.endswith("ss"):
+            forms.add(word[:-1])
+        hissing = word.endswith(("s", "x", "z", "ch", "sh", "o"))
+        for ending in endings:
+            forms.add(word + ("es" if ending == "s" and hissing else ending))
+            if ending != "s":
+                forms |= {word + word[-1] + ending, word.removesuffix("e") + ending}
+            if word.endswith("y"):
+                forms.add(word[:-1] + "i" + ("es" if ending == "s" else ending))
+    return forms
 
 
 @cache

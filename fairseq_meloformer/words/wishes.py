@@ -195,7 +195,12 @@ class _Reading:
             for one in named
             if one.wanted and one.program not in playing
         ]
-        self._read += [(one.start, one.end) for one in named if one.end > one.start + len(one.name)]
+        # A bass is no low music, and "drums: none" no drums.
+        self._read += [
+            (one.start, one.end)
+            for one in named
+            if one.end > one.start + len(one.name) or roles_of(one.program)[0] == BASS
+        ]
         return named
 
     def _rest(self) -> str:
