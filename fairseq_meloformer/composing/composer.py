@@ -16,7 +16,7 @@ from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.composing.decoding import Plan, Songs, write
 from fairseq_meloformer.composing.full_system import DecodingControl
 from fairseq_meloformer.composing.marks import marked
-from fairseq_meloformer.composing.parts import key_of, named
+from fairseq_meloformer.composing.parts import key_of, named, players_of
 from fairseq_meloformer.composing.piece import OnBar, Piece, Progress, Settings
 from fairseq_meloformer.composing.regeneration import SIX, Infilling
 from fairseq_meloformer.composing.sections import plan_requests
@@ -333,9 +333,10 @@ def _requests(wanted: Sequence[str | Request], bars: int | None, seed: int) -> l
 def _playable(request: Request) -> dict[int, range]:
     """By program, the pitches in the model's key that can be played where the finished piece is moved to."""
     shift = request.transposition
-    moved = {
-        program: range(sound.pitches.start - shift, sound.pitches.stop - shift) for program, sound in enumerate(SOUNDS)
-    }
+    texts = [section.text for section in request.sections] or [request.text]
+    heard = {program: sound.pitches for program, sound in enumerate(SOUNDS)}
+    heard |= {role: heard[program] for role, program in players_of(texts).items()}
+    moved = {program: range(pitches.start - shift, pitches.stop - shift) for program, pitches in heard.items()}
     return moved | {DRUMS: SOUNDS[DRUMS].pitches}
 
 

@@ -19,22 +19,22 @@ from torch import Tensor
 from fairseq_meloformer import hub
 from fairseq_meloformer.composing.choosing import nearest
 from fairseq_meloformer.composing.marks import marked
-from fairseq_meloformer.composing.parts import Part, key_of, understand
+from fairseq_meloformer.composing.parts import Part, key_of, players_of, understand
 from fairseq_meloformer.composing.piece import Piece
 from fairseq_meloformer.composing.tilt import leap_tilt, tilt
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import Value
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
-from fairseq_meloformer.midi.general_midi import can_play
+from fairseq_meloformer.midi.general_midi import SOUNDS, can_play
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.pretrained import MUSEFORMER
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.codes import TEMPI, tempo_code
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
-from fairseq_meloformer.words import exact
 from fairseq_meloformer.words.directions import SILENCE
+from fairseq_meloformer.words.instruments import SIX
 from fairseq_meloformer.words.probe import Probe, amounts
 from fairseq_meloformer.words.prompts import Request, seed_of
 
@@ -121,7 +121,9 @@ class DecodingControl:
         shift = piece.request.transposition - request.transposition + rest
         understood = [part.as_row() for part in parts]
         about = {"understood": understood, "candidate_seed": piece.request.seed, "moved_to_key": shift}
-        return replace(piece, request=request, midi=marked(midi, request.sections, parts), about=about)
+        return replace(
+            piece, request=request, midi=marked(_played(midi, request), request.sections, parts), about=about
+        )
 
     def _row(self, vocabulary: Vocabulary, part: Part) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written."""
@@ -130,7 +132,7 @@ class DecodingControl:
         bias = tilt(vocabulary, asked, part.required)
         tempi = self._tempi(part)
         bias += _MUST * torch.tensor([symbol in tempi for symbol in vocabulary.symbols])
-        for program in exact.SIX - part.programs:
+        for program in SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= _MUST
         return bias, leap_tilt(asked)
 
@@ -144,6 +146,16 @@ class DecodingControl:
             return set()
         median = float(tempo_code(quantiles[len(quantiles) // 2]))
         return {f"t-{code}" for code in range(len(TEMPI)) if (code - median) * asked > 0}
+
+
+def _played(midi: MidiFile, request: Request) -> MidiFile:
+    """The song with the instruments that are asked for in the place of the six that stand for them."""
+    texts = [section.text for section in request.sections] or [request.text]
+    for track in midi.instruments:
+        program = players_of(texts).get(int(track.program))
+        if not track.is_drum and program is not None and program != track.program:
+            track.program, track.name = program, SOUNDS[program].name
+    return midi
 
 
 def quantiles_of(model: str | Path) -> Quantiles:

@@ -1,16 +1,17 @@
 """What each section of a request is understood to ask for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.midi.notes import DRUMS
-from fairseq_meloformer.words import exact
+from fairseq_meloformer.words import wishes
 from fairseq_meloformer.words.directions import SILENCE
-from fairseq_meloformer.words.exact import Exact
+from fairseq_meloformer.words.instruments import SIX, Instrument, name_of
 from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.wishes import Wishes
 
 # From which strength on the reading for drums decides whether they play, also beside instruments that are named.
 _DRUMS_FROM: Final = 0.3
@@ -24,12 +25,12 @@ class Part:
     first: int
     last: int | None
     profile: Mapping[str, float]
-    exact: Exact
+    exact: Wishes
 
     @property
     def programs(self) -> frozenset[int]:
         """Instruments of the six that may play."""
-        programs = exact.SIX if self.exact.programs is None else self.exact.programs
+        programs = SIX if self.exact.programs is None else self.exact.programs
         drums = self.profile.get("drums", 0.0)
         if self._drummed:
             return programs | {DRUMS}
@@ -47,13 +48,17 @@ class Part:
     def of_tracks(self, programs: frozenset[int]) -> "Part":
         """The same of these instruments, whatever is said of others."""
         profile = {axis: value for axis, value in self.profile.items() if axis != "drums"}
-        return replace(
-            self, profile=profile, exact=replace(self.exact, playing=programs, absent=frozenset(), only=True)
-        )
+        named = tuple(Instrument(name_of(program), program, False, 0, 0, True) for program in sorted(programs))
+        return replace(self, profile=profile, exact=replace(self.exact, instruments=named, only=True))
 
     def as_row(self) -> dict[str, Any]:
         """For the manifest."""
-        asked = {name: value for name, value in asdict(self.exact).items() if name in ("tempo", "key")}
+        asked = {
+            "tempo": self.exact.tempo,
+            "key": self.exact.key,
+            "said": self.exact.understood(),
+            "not_honoured": list(self.exact.not_honoured),
+        }
         profile = {axis: round(value, 3) for axis, value in self.profile.items()}
         return {"first": self.first, "last": self.last, "profile": profile, **asked, "programs": sorted(self.programs)}
 
@@ -63,6 +68,14 @@ def understand(probe: Probe, requests: Sequence[Request]) -> list[list[Part]]:
     spans = [_spans(request) for request in requests]
     readings = iter(probe.read([text for request in spans for _, _, text in request]).tolist())
     return [[_part(first, last, text, next(readings)) for first, last, text in request] for request in spans]
+
+
+def players_of(texts: Sequence[str]) -> dict[int, int]:
+    """By role of the six, the program that its track plays, of the first of the texts that names one."""
+    players: dict[int, int] = {}
+    for text in reversed(texts):
+        players |= wishes.read(text).players
+    return players
 
 
 def key_of(parts: Sequence[Part]) -> str | None:
@@ -85,7 +98,7 @@ def _spans(request: Request) -> list[tuple[int, int | None, str]]:
 
 
 def _part(first: int, last: int | None, text: str, values: Sequence[float]) -> Part:
-    asked = exact.read(text)
+    asked = wishes.read(text)
     profile = {axis: value for axis, value in zip(AXES, values, strict=True) if abs(value) >= SILENCE}
     if asked.key is not None:
         profile["mode"] = 1.0 if asked.key.endswith("major") else -1.0

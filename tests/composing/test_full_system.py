@@ -20,10 +20,10 @@ from fairseq_meloformer.midi.general_midi import can_play
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import PIANO, STRINGS
 from fairseq_meloformer.tokens import remi, vocabulary
-from fairseq_meloformer.words.exact import Exact
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 from fairseq_meloformer.words.prompts import Request
 from fairseq_meloformer.words.timeline import read_timeline
+from fairseq_meloformer.words.wishes import Wishes, read
 
 SETTINGS = Settings(nfe=2, bar_tokens=40)
 QUANTILES = Quantiles.fit([dict.fromkeys(AXES, float(place)) for place in (-1, 0, 1)])
@@ -114,12 +114,12 @@ def test_an_understood_tempo_lies_on_the_asked_side_of_the_median(composer):
 
 
 def test_drums_join_named_instruments_only_if_they_are_asked_for_plainly():
-    named = Exact(playing=frozenset({PIANO}), only=True)
+    named = read("piano")
     faint, plain = (Part(0, None, {"drums": value}, named) for value in (0.4, 0.9))
     assert faint.programs == faint.required == {PIANO}
     assert plain.programs == plain.required == {PIANO, DRUMS}
-    assert Part(0, None, {"drums": 0.4}, Exact()).required == {DRUMS}
-    assert DRUMS not in Part(0, None, {"drums": -0.4}, Exact()).programs
+    assert Part(0, None, {"drums": 0.4}, Wishes()).required == {DRUMS}
+    assert DRUMS not in Part(0, None, {"drums": -0.4}, Wishes()).programs
 
 
 def test_sections_have_their_own_tilt_and_tempo(composer):
@@ -226,7 +226,7 @@ def test_what_stays_on_a_note_is_a_drone_in_whatever_octave():
 
 
 def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept():
-    part = Part(0, None, {"register": -0.5}, Exact())
+    part = Part(0, None, {"register": -0.5}, Wishes())
     still, moving = (
         Piece(Request("low", bars=4), tokens, remi.decode(tokens))
         for tokens in (bar(38, 50, 26, 38) * 4, bar(36, 38, 41, 45) * 4)

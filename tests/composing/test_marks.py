@@ -5,9 +5,9 @@ from miditoolkit import Instrument, MidiFile, Note, TempoChange
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import Part
 from fairseq_meloformer.composing.piece import Piece
-from fairseq_meloformer.words.exact import Exact
 from fairseq_meloformer.words.prompts import Request
 from fairseq_meloformer.words.timeline import read_timeline
+from fairseq_meloformer.words.wishes import Wishes
 
 
 def song(*tempi, bars=8):
@@ -25,7 +25,7 @@ def tempi(midi):
 
 
 def part(first, last, **asked):
-    return Part(first, last, {}, Exact(**asked))
+    return Part(first, last, {}, Wishes(**asked))
 
 
 @pytest.mark.parametrize(
