@@ -136,7 +136,8 @@ class PieceFolder:
     def _asked(prompt: Prompt, request: Request) -> Row:
         asked = {"id": prompt.id, "prompt": prompt.text, **dataclasses.asdict(request), "about": dict(prompt.about)}
         sections, _ = asked.pop("sections"), asked.pop("given_seed")
-        return {**asked, "sections": list(sections)} if sections else asked
+        named = [{key: value for key, value in section.items() if value != ""} for section in sections]
+        return {**asked, "sections": named} if named else asked
 
 
 def compose_all(
