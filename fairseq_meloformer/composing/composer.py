@@ -18,7 +18,7 @@ from fairseq_meloformer.composing.full_system import DecodingControl
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import key_of, named, players_of
 from fairseq_meloformer.composing.piece import OnBar, Piece, Progress, Settings
-from fairseq_meloformer.composing.regeneration import SIX, Infilling
+from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import plan_requests
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
@@ -201,12 +201,13 @@ class Composer:
             return []
         wanted = [passage.in_whole(request) for request in requests]
         plan = self._held(self._plan(wanted, settings), passage) if settings.injected else None
-        written = [passage.programs or SIX] * len(wanted)
+        own = frozenset(passage.arrangement.roles.values())
+        written = [passage.programs or own] * len(wanted)
         bias = None
         if self.control is not None:
             parts = self.control.understand(wanted)
             if passage.programs is None:
-                written = [named(of_one) or SIX for of_one in parts]
+                written = [named(of_one) or own.union(*(part.required for part in of_one)) for of_one in parts]
             else:
                 parts = [[part.of_tracks(passage.programs) for part in of_one] for of_one in parts]
             bias = self.control.bias(self.vocabulary, parts).since(range(len(wanted)), passage.begin)
