@@ -187,9 +187,20 @@ def run(args: argparse.Namespace) -> int:
     ) as folder:
         rows = compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle, passage=passage)
         for row in rows:
+            sys.stderr.write(_reading(row))
             for file in row["files"].values():
                 sys.stdout.write(f"{folder.directory / file}\n")
     return 0
+
+
+def _reading(row: dict[str, Any]) -> str:
+    """One line on what was understood of a piece's text and what of it was not kept; none where no text was read."""
+    parts = row.get("full_system", {}).get("understood", [])
+    said, unkept = (
+        list(dict.fromkeys(one for part in parts for one in part[name])) for name in ("said", "not_honoured")
+    )
+    told = [f"{name}: {', '.join(found)}" for name, found in (("understood", said), ("not kept", unkept)) if found]
+    return f"{row['piece']}: {'; '.join(told)}\n" if told else ""
 
 
 def _check(args: argparse.Namespace) -> None:

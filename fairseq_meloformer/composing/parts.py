@@ -45,6 +45,18 @@ class Part:
     def _drummed(self) -> bool:
         return self.profile.get("drums", 0.0) >= (_DRUMS_BESIDE_FROM if self.exact.only else _DRUMS_FROM)
 
+    @property
+    def not_honoured(self) -> list[str]:
+        """What was read in the text and is not kept, each with the reason."""
+        wishes, unkept = self.exact, list(self.exact.not_honoured)
+        if wishes.chords is not None:
+            unkept.append("the chords (harmony is the model's own)")
+        if wishes.metre not in (None, "4/4"):
+            unkept.append(f"{wishes.metre} (pieces are written in 4/4)")
+        if wishes.seconds is not None:
+            unkept.append(f"{wishes.seconds:g} seconds (a length is kept in bars: say how many)")
+        return unkept
+
     def of_tracks(self, programs: frozenset[int]) -> "Part":
         """The same of these instruments, whatever is said of others."""
         profile = {axis: value for axis, value in self.profile.items() if axis != "drums"}
@@ -57,7 +69,7 @@ class Part:
             "tempo": self.exact.tempo,
             "key": self.exact.key,
             "said": self.exact.understood(),
-            "not_honoured": list(self.exact.not_honoured),
+            "not_honoured": self.not_honoured,
         }
         profile = {axis: round(value, 3) for axis, value in self.profile.items()}
         return {"first": self.first, "last": self.last, "profile": profile, **asked, "programs": sorted(self.programs)}

@@ -201,7 +201,7 @@ def test_songs_of_chosen_metres_are_taken_and_keep_theirs(tmp_path: Path) -> Non
             last = max(int(token[2:]) for token in tokens if token.startswith("o-"))
             assert length - (12 if "augmentation" not in item else length) <= last < length
     assert "| 3/4 | 3 |" in (tmp_path / "data" / "data_card.md").read_text()
-    for metres, message in (("4/4,waltz", "is 'waltz'"), ("9/4", "one of 9/4 has 108")):
+    for metres, message in (("4/4,waltz", "is 'waltz'"), ("8/4", "one of 8/4 has 96")):
         with pytest.raises(InputError, match=message):
             prepared(source, tmp_path / "other", "--metres", metres)
     with pytest.raises(InputError, match="takes songs of all metres; leave --metres 3/4 out"):
