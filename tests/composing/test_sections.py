@@ -88,8 +88,8 @@ def test_the_command_takes_timelines_and_writes_what_each_section_became(tmp_pat
     first, second = (json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines())
     assert first["text"] == "1-2: 宁静的早晨 | 3-3: storm"
     assert first["sections"] == [
-        {"first": 1, "last": 2, "text": "宁静的早晨", "name": ""},
-        {"first": 3, "last": 3, "text": "storm", "name": ""},
+        {"first": 1, "last": 2, "text": "宁静的早晨"},
+        {"first": 3, "last": 3, "text": "storm"},
     ]
     assert [attributes["bars"] for attributes in second["section_attributes"]] == [2, 1]
     assert second["attributes"]["bars"] == 3
