@@ -18,6 +18,20 @@ pip_install() {
     PIP_USER=0 "$MELOFORMER_VENV/bin/python" -m pip --disable-pip-version-check --no-input install "${quiet[@]}" "$@"
 }
 
+# fairseq-train with the plugin. With MELOFORMER_PROCESSES=N, N processes of one thread: two of them do more than two threads.
+fairseq_train() {
+    local processes="${MELOFORMER_PROCESSES:-1}" command=("$MELOFORMER_VENV/bin/fairseq-train" --user-dir "$MELOFORMER_ROOT/user_dir")
+    if [ "$processes" = 1 ]; then
+        "${command[@]}" "$@"
+    else
+        # Each process must be told its own rank, which it finds in its environment.
+        OMP_NUM_THREADS=1 "$MELOFORMER_VENV/bin/python" -m torch.distributed.run --standalone --nproc_per_node "$processes" \
+            --no-python bash -c 'exec "$0" "$@" --distributed-rank "$RANK"' "${command[@]}" "$@" --cpu \
+            --distributed-backend gloo --ddp-backend legacy_ddp --distributed-world-size "$processes" \
+            --distributed-init-method env:// --distributed-no-spawn
+    fi
+}
+
 # `.venv/installed.<part>` is a stamp that holds the fingerprint of a finished installation. `.venv/installing` holds the number of
 # the process that is at it: pip cannot tell a package that was half unpacked when an earlier run was killed, so that a run which
 # finds this file of a process that is gone starts from nothing.

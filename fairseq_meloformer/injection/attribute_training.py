@@ -25,39 +25,39 @@ class AttributeReaders(nn.Module):
 
     Args:
         layers, dim: of the model whose summaries are read.
-        quantiles: of the corpus.
         noise: on what is read, in standard deviations of the summaries.
     """
 
-    def __init__(self, layers: int, dim: int, quantiles: Quantiles, noise: float = 1.0) -> None:
+    def __init__(self, layers: int, dim: int, noise: float = 1.0) -> None:
         super().__init__()
-        self.quantiles = quantiles
         self.noise = noise
         self.readers = nn.ModuleList(nn.Linear(dim, len(AXES)) for _ in range(layers))
 
-    def forward(self, plan: Tensor, mask: Tensor, songs: Sequence[Sequence[str]]) -> tuple[Tensor, int]:
+    def forward(self, plan: Tensor, mask: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Squared error, mean of the layers and sum over what was measured in the bars; how many values that is.
 
         Args:
             plan: (songs, bars, layers, dim) their own summaries.
             mask: (songs, bars) which of them there are.
-            songs: tokens of each.
+            wanted: (songs, bars, axes) what is to be read, as `positions` has it; NaN where nothing was measured.
         """
-        wanted = torch.full((*mask.shape, len(AXES)), torch.nan)
-        for row, song in enumerate(songs):
-            positions = self._positions(song)
-            wanted[row, : len(positions)] = positions
-        known = wanted.isfinite() & mask[..., None].cpu()
+        known = wanted.isfinite() & mask[..., None]
         noised = plan + self.noise * spread(plan, mask).detach() * torch.randn_like(plan)
-        read = torch.stack([reader(noised[:, :, layer]) for layer, reader in enumerate(self.readers)])
+        with torch.autocast(plan.device.type, enabled=False):  # what is to be read is finer than bfloat16
+            read = torch.stack([reader(noised[:, :, layer]) for layer, reader in enumerate(self.readers)])
         errors = (read - wanted.nan_to_num().to(read)).square().mean(0)
-        return (errors * known.to(errors)).sum(), int(known.sum())
+        return (errors * known).sum(), known.sum()
 
-    def _positions(self, song: Sequence[str]) -> Tensor:
-        """(bars, axes) of the bars that end with each, from -1 to 1; NaN where nothing can be measured."""
-        values = by_bar(song, span=_SPAN)
-        rows = [[self._position(*pair) for pair in zip(AXES, row, strict=True)] for row in values.tolist()]
-        return torch.tensor(rows).reshape(len(values), len(AXES))
 
-    def _position(self, axis: str, value: float) -> float:
-        return value if math.isnan(value) else self.quantiles.position(axis, value)
+def positions(song: Sequence[str], quantiles: Quantiles) -> Tensor:
+    """Where the bars of a song (tokens), each with those before it, lie in a corpus on the control axes.
+
+    Returns:
+        (finished bars, axes) from -1 to 1; NaN where nothing can be measured.
+    """
+    values = by_bar(song, span=_SPAN)
+    rows = [
+        [value if math.isnan(value) else quantiles.position(axis, value) for axis, value in zip(AXES, row, strict=True)]
+        for row in values.tolist()
+    ]
+    return torch.tensor(rows).reshape(len(values), len(AXES))

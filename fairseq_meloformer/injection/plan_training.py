@@ -69,6 +69,8 @@ class PlanTraining:
     def plan(self, model: MuseFormer, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The songs' own summaries and their mask, without dropout, and without gradient unless `through` is set.
 
+        They are in float32 at least, whatever the model calculates in: noise and errors of readers are small.
+
         Args:
             model: as it stands.
             tokens: (batch, length) of the songs.
@@ -94,17 +96,18 @@ def own_summaries(model: MuseFormer, tokens: Tensor) -> tuple[Tensor, Tensor]:
     training = model.training
     model.eval()
     try:
-        return model.summaries(tokens)
+        summaries, mask = model.summaries(tokens)
     finally:
         model.train(training)
+    return summaries.to(torch.promote_types(summaries.dtype, torch.float32)), mask
 
 
 def spread(plan: Tensor, mask: Tensor) -> Tensor:
     """Standard deviation (layers, dim) of the bars of a plan; 0 where fewer than two bars tell."""
-    bars = plan[mask]
-    if len(bars) < 2:
-        return bars.new_zeros(bars.shape[1:])
-    return (bars.var(0) + _TINY).sqrt()  # the root alone has no gradient at 0
+    counted, number = mask[..., None, None].to(plan), mask.sum()
+    mean = (counted * plan).sum((0, 1)) / number.clamp(min=1)
+    variance = (counted * (plan - mean).square()).sum((0, 1)) / (number - 1).clamp(min=1)
+    return (variance + _TINY).sqrt() * (number > 1)  # the root alone has no gradient at 0
 
 
 def _one_of(choices: Sequence[T]) -> T:

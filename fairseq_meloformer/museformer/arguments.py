@@ -193,6 +193,12 @@ TASK_OPTIONS: tuple[Option, ...] = (
     _free("beat_mask_ts", boolean, default=False, about="time signatures, not tempos, have no onset position"),
 )
 
+SIZES: tuple[str, ...] = (
+    *("num_layers", "attention_embed_dim", "ffn_embed_dim", "num_attention_heads", "token_embed_dim"),
+    *("bar_abs_pos_embed_dim", "beat_abs_pos_embed_dim", "con2con", "con2sum", "take_bos_as_bar", "beat_mask_ts"),
+)
+"""The options that weights fit: whoever goes on with a model's weights must have its values."""
+
 
 def vocabulary_of(size: int) -> Vocabulary | None:
     """The vocabulary of MuseFormer that has so many symbols, if there is one."""

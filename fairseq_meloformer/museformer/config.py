@@ -100,6 +100,8 @@ class MuseFormerConfig:
             problems.append(f"patterns must be 1 or one per layer ({self.layers}), received {len(self.patterns)}")
         if self.chunking not in CHUNKINGS:
             problems.append(f"chunking must be one of {', '.join(CHUNKINGS)}, received {self.chunking!r}")
+        if self.ahead < 0:
+            problems.append(f"ahead must be at least 0 (the own bar alone), received {self.ahead}")
         if self.most_bars is not None and self.most_bars < _FEWEST:
             problems.append(f"most_bars must be at least {_FEWEST} or None, received {self.most_bars}")
         if problems:

@@ -1,6 +1,6 @@
 """Songs for fairseq: a binarised line is one song, tokens and `</s>`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.tokens.vocabulary import BOS, PAD
@@ -25,6 +27,9 @@ class MuseFormerDataset(FairseqDataset):
         truncate: keep only so many ids of source and target.
         shortest, longest: leave out songs that have fewer or more ids (before truncation).
         shuffle: batches are made of songs of like length, in random order among equals.
+        vary: what becomes of a song, no longer than it was, in an epoch; of song, epoch and its number.
+        measure: of the bars of a song (ids,) to (bars, values), which become `positions` of a batch, NaN where there is
+            no bar.
     """
 
     def __init__(
@@ -37,12 +42,17 @@ class MuseFormerDataset(FairseqDataset):
         shortest: int = 1,
         longest: int | None = None,
         shuffle: bool = False,
+        vary: Callable[[Tensor, int, int], Tensor] | None = None,
+        measure: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.songs = songs
         full = np.asarray(sizes, dtype=np.int64)
         self.sizes: Indices = full if truncate is None else np.minimum(full, truncate)
         self.chunking = chunking
         self.shuffle = shuffle
+        self._vary = vary
+        self._measure = measure
+        self._epoch = 1
         kept = full >= shortest
         if longest is not None:
             kept &= full <= longest
@@ -52,27 +62,40 @@ class MuseFormerDataset(FairseqDataset):
         return len(self.songs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        size = int(self.sizes[index])
         song = self.songs[index].long()
-        source = torch.cat([song.new_tensor([BOS]), song[: size - 1]])
-        return {"id": index, "source": source, "target": song[:size]}
+        if self._vary is not None:
+            song = self._vary(song, self._epoch, index)
+        target = song[: int(self.sizes[index])]
+        sample = {"id": index, "source": torch.cat([song.new_tensor([BOS]), target[:-1]]), "target": target}
+        if self._measure is not None:
+            outside = self.chunking == "bosbar"  # a bar of the begin-of-song token alone, in which nothing is measured
+            sample["positions"] = pad(self._measure(target[:-1]), (0, 0, int(outside), 0), value=torch.nan)
+        return sample
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """A batch: src_tokens and target (batch, length), src_lengths (batch,), and how the model splits songs."""
         if not samples:
             return {}
         source, target = (
-            torch.nn.utils.rnn.pad_sequence([sample[key] for sample in samples], batch_first=True, padding_value=PAD)
+            pad_sequence([sample[key] for sample in samples], batch_first=True, padding_value=PAD)
             for key in ("source", "target")
         )
         lengths = torch.tensor([len(sample["source"]) for sample in samples])
-        return {
+        batch = {
             "id": torch.tensor([sample["id"] for sample in samples]),
             "nsentences": len(samples),
             "ntokens": int(lengths.sum()),
             "net_input": {"src_tokens": source, "src_lengths": lengths, "chunking": self.chunking},
             "target": target,
         }
+        if self._measure is not None:
+            measured = [sample["positions"] for sample in samples]
+            batch["positions"] = pad_sequence(measured, batch_first=True, padding_value=torch.nan)
+        return batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Songs are varied anew."""
+        self._epoch = epoch
 
     def num_tokens(self, index: int) -> int:
         """Length of a sample, for `--max-tokens`."""

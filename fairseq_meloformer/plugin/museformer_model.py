@@ -90,6 +90,13 @@ class MuseFormerLanguageModel(FairseqLanguageModel):
             flag = f"--{option.name.replace('_', '-')}"
             published = "" if option.default is ABSENT else f" (published: {option.default})"
             parser.add_argument(flag, type=option.parse, metavar="X", help=option.help + published)
+        parser.add_argument(
+            "--injection-ahead",
+            type=int,
+            metavar="N",
+            help="coming bars whose planned summaries tokens read in scope 'plan', in plan training as in composing "
+            f"(default: {MuseFormerConfig.ahead}, in small architectures 1)",
+        )
 
     @classmethod
     def build_model(cls, args: argparse.Namespace, task: Any) -> "MuseFormerLanguageModel":  # noqa: ANN401
@@ -130,6 +137,15 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "injection_ahead": 1,
         "bar_abs_pos_embed_dim": 64,
         "beat_abs_pos_embed_dim": 64,
+    },
+    f"{ARCH}_small": {
+        "attention_embed_dim": 384,
+        "ffn_embed_dim": 1536,
+        "num_attention_heads": (6,),
+        "token_embed_dim": 384,
+        "injection_ahead": 1,
+        "bar_abs_pos_embed_dim": 192,
+        "beat_abs_pos_embed_dim": 96,
     },
     f"{ARCH}_debug": {
         "num_layers": 2,

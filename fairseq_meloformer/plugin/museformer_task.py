@@ -3,7 +3,7 @@
 import argparse
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,21 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection.attribute_training import positions
 from fairseq_meloformer.injection.hooks import summary_projections
-from fairseq_meloformer.museformer.arguments import TASK, TASK_OPTIONS
+from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.museformer import checkpoints
+from fairseq_meloformer.museformer.arguments import SIZES, TASK, TASK_OPTIONS, arguments_from_config
 from fairseq_meloformer.museformer.config import CHUNKINGS, Chunking, MuseFormerConfig
+from fairseq_meloformer.museformer.precision import autocast
 from fairseq_meloformer.plugin import native
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
+from fairseq_meloformer.plugin.song_variations import SongVariations
 
 logger = logging.getLogger(__name__)
+Sample = dict[str, Any]
+Result = tuple[Tensor, int, dict[str, Any]]
+Criterion = Callable[[Any, Sample], Result]
 
 
 class PromptGenerator(SequenceGenerator):
@@ -41,7 +49,13 @@ class PromptGenerator(SequenceGenerator):
 
 
 class MuseFormerLanguageModelingTask(LanguageModelingTask):
-    """Language modelling of songs, one binarised line each (`fairseq-preprocess --only-source`)."""
+    """Language modelling of songs, one binarised line each (`fairseq-preprocess --only-source`).
+
+    Attributes:
+        quantiles: set by a criterion that asks where training songs lie on the control axes within a corpus.
+    """
+
+    quantiles: Quantiles | None = None
 
     @classmethod
     def add_args(cls, parser: argparse.ArgumentParser) -> None:
@@ -59,13 +73,37 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             "which --take-bos-as-bar implies",
         )
         parser.add_argument(
+            "--vary-train",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help="of training songs, drawn in every epoch, to put into another octave, tempo and loudness and to take "
+            "tracks from",
+        )
+        parser.add_argument(
+            "--crop-train",
+            action="store_true",
+            help="of a training song longer than --truncate-train take, every second time, a part from a drawn bar on",
+        )
+        parser.add_argument(
             "--train-summary-projections-only",
             action="store_true",
             help="train nothing but the projections through which summaries are read (sum_key2_proj, sum_value2_proj)",
         )
 
     def build_model(self, args: argparse.Namespace, from_checkpoint: bool = False) -> Any:  # noqa: ANN401
-        """Build the model; with `--train-summary-projections-only` all other parameters are frozen."""
+        """Build the model; with `--train-summary-projections-only` all other parameters are frozen.
+
+        Where training begins from another model, that one's sizes count, whatever the architecture says.
+
+        Raises:
+            InputError: no such model.
+        """
+        if start := getattr(args, "finetune_from_model", None):
+            known = arguments_from_config(checkpoints.load(start).config)
+            for name in SIZES:
+                setattr(args, name, known[name])
+                setattr(self.args, name, known[name])
         model = super().build_model(args, from_checkpoint)
         self.config: MuseFormerConfig = model.decoder.config
         if getattr(self.args, "train_summary_projections_only", False):
@@ -73,6 +111,29 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             for projection in chain.from_iterable(summary_projections(model).values()):
                 projection.requires_grad_(requires_grad=True)
         return model
+
+    def build_criterion(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Build the criterion.
+
+        Raises:
+            InputError: training in half precision in fairseq's ways.
+        """
+        if given := [f"--{name}" for name in ("fp16", "bf16", "amp") if getattr(self.args, name, False)]:
+            raise InputError(
+                f"{' and '.join(given)} must not be given to train or validate a MuseFormer: weights stay in float32, "
+                "and products are in bfloat16 without being asked wherever that is faster"
+            )
+        return super().build_criterion(*args, **options)
+
+    def train_step(self, sample: Sample, model: Any, criterion: Criterion, *more: Any, **others: Any) -> Result:  # noqa: ANN401
+        """Forward and backward, with products in bfloat16 where that is faster."""
+        result: Result = super().train_step(sample, model, _cast(criterion), *more, **others)
+        return result
+
+    def valid_step(self, sample: Sample, model: Any, criterion: Criterion, **others: Any) -> Result:  # noqa: ANN401
+        """Loss of a batch, computed as in training."""
+        result: Result = super().valid_step(sample, model, _cast(criterion), **others)
+        return result
 
     @property
     def chunking(self) -> Chunking:
@@ -97,19 +158,39 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             there = sorted({entry.stem for entry in directory.glob("*.idx")})
             raise InputError(f"{directory} must hold the split {split!r} ({split}.bin and .idx), but has {there}")
         kind = next((kind for kind in ("train", "valid") if split.startswith(kind)), "test")
+        truncate = getattr(self.args, f"truncate_{kind}", None)
         dataset = MuseFormerDataset(
             songs,
             songs.sizes,
             chunking=self.chunking,
-            truncate=getattr(self.args, f"truncate_{kind}", None),
+            truncate=truncate,
             # A prompt may be empty, but from an empty song there is nothing to learn.
             shortest=1 if kind == "test" else 2,
             longest=getattr(self.args, f"max_size_{kind}", None),
             shuffle=kind == "train",
+            vary=self._variations(truncate) if kind == "train" else None,
+            measure=self._measure if kind == "train" and self.quantiles is not None else None,
         )
         self.datasets[split] = dataset
         logger.info("%s: %d of %d songs", split, len(dataset.kept), len(songs))
         return dataset
+
+    def _variations(self, truncate: int | None) -> SongVariations | None:
+        varied, cropped = getattr(self.args, "vary_train", 0.0), getattr(self.args, "crop_train", False)
+        if not 0 <= varied <= 1:
+            raise InputError(f"--vary-train must be in [0, 1], received {varied}")
+        if cropped and truncate is None:
+            raise InputError("--crop-train needs --truncate-train, the length of the parts")
+        if not varied and not cropped:
+            return None
+        return SongVariations(
+            self.dictionary.symbols, getattr(self.args, "seed", 1), varied, truncate if cropped else None
+        )
+
+    def _measure(self, song: Tensor) -> Tensor:
+        """Where the bars of a song (ids,) lie on the control axes: (bars, axes)."""
+        assert self.quantiles is not None  # noqa: S101  for the type checker
+        return positions([self.dictionary.symbols[token] for token in song.tolist()], self.quantiles)
 
     def build_dataset_for_inference(
         self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], **_: object
@@ -131,6 +212,16 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
     def build_generator(self, models: Sequence[Any], args: Any, seq_gen_cls: Any = None, **others: Any) -> Any:  # noqa: ANN401
         """The generator of fairseq-generate and fairseq-interactive."""
         return super().build_generator(models, args, seq_gen_cls=seq_gen_cls or PromptGenerator, **others)
+
+
+def _cast(criterion: Criterion) -> Criterion:
+    """The criterion under autocast; the backward pass, which follows what the forward pass did, needs none."""
+
+    def forward(model: Any, sample: Sample) -> Result:  # noqa: ANN401  fairseq's
+        with autocast(sample["net_input"]["src_tokens"].device):
+            return criterion(model, sample)
+
+    return forward
 
 
 if not native.in_use():

@@ -20,7 +20,6 @@ from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.attribute_training import AttributeReaders
 from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
 from fairseq_meloformer.measures.quantiles import Quantiles
-from fairseq_meloformer.tokens.vocabulary import PAD
 
 if TYPE_CHECKING:
     from fairseq_meloformer.museformer.model import MuseFormer
@@ -105,8 +104,7 @@ class PlanCriterion(CrossEntropyCriterion):
         self.first_bar_below = first_bar_below
         self.attribute_weight = attribute_weight
         self.readers = _readers(task, attribute_weight, through=plan_through)
-        self.symbols: list[str] = task.source_dictionary.symbols
-        tempi = torch.tensor([symbol.startswith("t-") for symbol in self.symbols])
+        tempi = torch.tensor([symbol.startswith("t-") for symbol in task.source_dictionary.symbols])
         self.weights = torch.where(tempi, tempo_weight, 1.0)
 
     def forward(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool = True) -> Result:
@@ -115,7 +113,7 @@ class PlanCriterion(CrossEntropyCriterion):
         decoder: MuseFormer = model.decoder
         if model.training:
             wanted = self.recipe.wanted()  # drawn first: processes, which share the seed, then draw the same
-            with decoder.counting_from(self._first_bars(len(tokens))):
+            with decoder.counting_from(self._first_bars(tokens)):
                 if wanted:
                     return self._planned(model, sample, reduce)
                 loss, size, logs = super().forward(model, sample, reduce=reduce)
@@ -141,15 +139,13 @@ class PlanCriterion(CrossEntropyCriterion):
             loss, size, logs = super().forward(model, sample, reduce=reduce)
         if self.readers is None:
             return loss, size, _logs(logs, loss)
-        error, count = self.readers(plan, mask, [self._song(row) for row in tokens.tolist()])
+        error, count = self.readers(plan, mask, sample["positions"])
         return loss + self.attribute_weight * error, size, _logs(logs, loss, error, count)
 
-    def _song(self, ids: Sequence[int]) -> list[str]:
-        return [self.symbols[token] for token in ids[1:] if token != PAD]
-
-    def _first_bars(self, songs: int) -> Tensor:
+    def _first_bars(self, tokens: Tensor) -> Tensor:
         """Numbers (songs,) of first bars, half of them 0."""
-        return torch.randint(self.first_bar_below, (songs,)) * torch.randint(2, (songs,))
+        songs, device = (len(tokens),), tokens.device
+        return torch.randint(self.first_bar_below, songs, device=device) * torch.randint(2, songs, device=device)
 
     def compute_loss(
         self,
@@ -183,15 +179,15 @@ class PlanCriterion(CrossEntropyCriterion):
 
 
 def _readers(task: Any, weight: float, *, through: bool) -> AttributeReaders | None:  # noqa: ANN401
-    """Readers of the task's model, if they have any weight."""
+    """Readers of the task's model, if they have any weight; its songs are then measured as they are loaded."""
     if not weight >= 0:
         raise InputError(f"--attribute-weight must be at least 0, received {weight}")
     if not weight:
         return None
     if not through:
         raise InputError("--attribute-weight needs --plan-through: otherwise nothing trains the summaries")
-    config = task.config
-    return AttributeReaders(config.layers, config.dim, Quantiles.load(Path(task.args.data) / "quantiles.json"))
+    task.quantiles = Quantiles.load(Path(task.args.data) / "quantiles.json")
+    return AttributeReaders(task.config.layers, task.config.dim)
 
 
 def _listed(flag: str, text: str, fits: Callable[[object], bool]) -> tuple[Any, ...]:
@@ -214,7 +210,7 @@ def _is_near(entry: object) -> bool:
     return entry is None or (isinstance(entry, tuple | list) and all(isinstance(bar, int) for bar in entry))
 
 
-def _logs(logs: Logs, planned: Tensor | None = None, error: Tensor | None = None, values: int = 0) -> Logs:
+def _logs(logs: Logs, planned: Tensor | None = None, error: Tensor | None = None, values: Tensor | None = None) -> Logs:
     """The same keys in every process, and tensors in all or none, since fairseq adds them up."""
     nothing = torch.zeros_like(logs["loss"])
     return {
@@ -222,5 +218,5 @@ def _logs(logs: Logs, planned: Tensor | None = None, error: Tensor | None = None
         "plan_loss": nothing if planned is None else planned.data,
         "plan_tokens": 0 if planned is None else logs["ntokens"],
         "attribute_error": nothing if error is None else error.data,
-        "attribute_values": values,
+        "attribute_values": nothing if values is None else values,
     }

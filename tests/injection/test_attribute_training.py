@@ -4,7 +4,7 @@ import pytest
 import torch
 from injection.models import DIM, LAYERS, museformer
 
-from fairseq_meloformer.injection.attribute_training import AttributeReaders
+from fairseq_meloformer.injection.attribute_training import AttributeReaders, positions
 from fairseq_meloformer.injection.plan_training import own_summaries
 from fairseq_meloformer.measures.attributes import AXES, measure
 from fairseq_meloformer.measures.quantiles import Quantiles
@@ -19,6 +19,11 @@ def song(pitches, velocity):
 
 
 LOW, HIGH = song([40, 43, 40, 44], 5), song([80, 83, 80, 84], 28)
+
+
+def wanted(quantiles, *songs):
+    rows = [positions(tokens, quantiles) for tokens in songs]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=torch.nan)
 
 
 def ids(*songs):
@@ -36,10 +41,10 @@ def quantiles():
 
 def test_the_error_is_that_of_readers_on_summaries_of_finished_bars(quantiles):
     model, tokens = museformer(), ids(LOW, [*HIGH[:-1], *HIGH[:3]])
-    readers = AttributeReaders(LAYERS, DIM, quantiles, noise=0)
+    readers = AttributeReaders(LAYERS, DIM, noise=0)
     songs = [LOW, [*HIGH[:-1], *HIGH[:3]]]
     plan, mask = own_summaries(model, tokens)
-    error, count = readers(plan, mask, songs)
+    error, count = readers(plan, mask, wanted(quantiles, *songs))
     expected = []
     for row, (music, bars) in enumerate([(LOW, 4), (HIGH, 3)]):
         for bar in range(bars):
@@ -55,16 +60,16 @@ def test_the_error_is_that_of_readers_on_summaries_of_finished_bars(quantiles):
 
 def test_an_empty_bar_is_measured_with_those_before_it_or_not_at_all(quantiles):
     model, music = museformer(), song([None, 60, None], 20)
-    readers = AttributeReaders(LAYERS, DIM, quantiles)
-    error, count = readers(*own_summaries(model, ids(music)), [music])
-    _, without = readers(*own_summaries(model, ids(music[3:])), [music[3:]])
+    readers = AttributeReaders(LAYERS, DIM)
+    error, count = readers(*own_summaries(model, ids(music)), wanted(quantiles, music))
+    _, without = readers(*own_summaries(model, ids(music[3:])), wanted(quantiles, music[3:]))
     assert error.isfinite()
     assert 0 < count == without
 
 
 def test_summaries_learn_to_be_read_against_the_noise(quantiles):
-    model, tokens, songs = museformer(), ids(LOW, HIGH), [LOW, HIGH]
-    readers = AttributeReaders(LAYERS, DIM, quantiles)
+    model, tokens, asked = museformer(), ids(LOW, HIGH), wanted(quantiles, LOW, HIGH)
+    readers = AttributeReaders(LAYERS, DIM)
 
     def contrast():
         plan, _ = own_summaries(model, tokens)
@@ -74,7 +79,7 @@ def test_summaries_learn_to_be_read_against_the_noise(quantiles):
         optimiser = torch.optim.Adam(parameters, lr=3e-3)
         errors = []
         for _ in range(40):
-            error, count = readers(*own_summaries(model, tokens), songs)
+            error, count = readers(*own_summaries(model, tokens), asked)
             optimiser.zero_grad()
             error.backward()
             optimiser.step()

@@ -111,3 +111,47 @@ def test_every_song_is_in_one_batch_of_an_epoch(task):
     assert max(len(batch) * songs.sizes[batch].max() for batch in batches.frozen_batches) <= 600
     assert len(published()) == len(training.dictionary)
     assert isinstance(songs.num_tokens_vec(np.array([0, 1])), np.ndarray)
+
+
+def test_songs_are_varied_by_epoch_and_measured_as_they_then_are():
+    def vary(song, epoch, index):
+        return torch.cat([song[: epoch + index], song[-1:]])
+
+    songs = dataset(vary=vary, measure=lambda song: song[song == 5].float()[:, None], truncate=7)
+    batch = songs.collater([songs[2], songs[3]])
+    assert batch["target"].tolist() == [[500, 6, 70, 2, 1], [501, 5, 500, 5, 2]]
+    assert batch["positions"].nan_to_num(-1).tolist() == [[[-1], [-1]], [[5], [5]]]
+    songs.set_epoch(5)
+    assert songs[2]["target"].tolist() == [500, 6, 70, 90, 340, 470, 5]
+    outside = MuseFormerDataset(
+        [SONGS[0]], [3], chunking="bosbar", measure=lambda song: song[song == 5].float()[:, None]
+    )
+    assert outside[0]["positions"].nan_to_num(-1).tolist() == [[-1], [5]]  # first the begin-of-song token's own bar
+
+
+def test_what_training_songs_become_is_asked_for_by_flags(task):
+    plain, whole = task(), task().load_dataset("train")
+    assert torch.equal(whole[0]["target"], plain.load_dataset("train")[0]["target"])
+    arguments = ["--truncate-train", "40", "--crop-train", "--vary-train", "0.5"]
+    varying = task(*arguments).load_dataset("train")
+    again = task(*arguments).load_dataset("train")
+    outcomes = []
+    for epoch in range(1, 30):
+        varying.set_epoch(epoch)
+        again.set_epoch(epoch)
+        index = int(np.argmax(whole.sizes))
+        assert torch.equal(varying[index]["target"], again[index]["target"])
+        outcomes.append(varying[index]["target"])
+    assert len({tuple(target.tolist()) for target in outcomes}) > 10
+    assert all(len(target) <= 40 for target in outcomes)
+    held = task(*arguments).load_dataset("valid")
+    assert torch.equal(held[0]["target"], plain.load_dataset("valid")[0]["target"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [(["--vary-train", "2"], r"--vary-train must be in \[0, 1\]"), (["--crop-train"], "needs --truncate-train")],
+)
+def test_variations_that_cannot_be_are_refused(task, arguments, reason):
+    with pytest.raises(InputError, match=reason):
+        task(*arguments).load_dataset("train")

@@ -66,7 +66,12 @@ def test_the_state_dict_has_the_published_names_and_shapes(golden):
 
 
 @pytest.mark.parametrize(
-    ("arch", "parameters"), [("museformer_lm_v2s1_mini", 1_705_920), ("museformer_lm_v2s1_debug", 167_040)]
+    ("arch", "parameters"),
+    [
+        ("museformer_lm_v2s1_small", 9_193_728),
+        ("museformer_lm_v2s1_mini", 1_705_920),
+        ("museformer_lm_v2s1_debug", 167_040),
+    ],
 )
 def test_small_architectures(arch, parameters):
     assert sum(parameter.numel() for parameter in build(arch).parameters()) == parameters
@@ -82,7 +87,9 @@ def test_all_options_of_upstream_are_accepted_and_refused_by_name():
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
     MuseFormerLanguageModel.add_args(parser)
     assert vars(parser.parse_args([])) == {}
-    assert {action.dest for action in parser._actions} == {"help"} | {option.name for option in MODEL_OPTIONS}
+    assert {action.dest for action in parser._actions} == {"help", "injection_ahead"} | {
+        option.name for option in MODEL_OPTIONS
+    }
     args = parser.parse_args(["--num-attention-heads", "(2,)", "--con2sum", "((((None, -32), -3),),)"])
     assert args.con2sum == ((((None, -32), -3),),)
     with pytest.raises(InputError, match=r"--share-ffn must be True, received False"):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq_commands import ROOT, command, train_in_two_processes
+from injection.models import museformer
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
@@ -167,13 +169,13 @@ def reading(corpus, *more):
     cfg = configured(corpus, "--attribute-weight", 3, "--plan-through", *more)
     task = tasks.setup_task(cfg.task)
     torch.manual_seed(0)
-    model = task.build_model(cfg.model)
-    return model, task.build_criterion(cfg.criterion)
+    model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)
+    songs = task.load_dataset("train")
+    return model, criterion, songs.collater([songs[index] for index in range(4)])
 
 
-def test_readers_of_the_summaries_add_their_error_to_the_loss_of_batches_with_a_plan(measured, setting, criterion):
-    sample = setting[2]
-    model, readers = reading(measured, "--plan-probability", 1)
+def test_readers_of_the_summaries_add_their_error_to_the_loss_of_batches_with_a_plan(measured, criterion):
+    model, readers, sample = reading(measured, "--plan-probability", 1)
     plain = criterion("--plan-probability", 1, "--plan-through")
     model.train()
     torch.manual_seed(1)
@@ -183,10 +185,11 @@ def test_readers_of_the_summaries_add_their_error_to_the_loss_of_batches_with_a_
     assert logs["attribute_error"] > 0
     torch.testing.assert_close(loss, expected + 3 * logs["attribute_error"])
     torch.testing.assert_close(logs["loss"], expected.detach())
-    bars = sum(measured.songs["valid"][index].split().count("b-1") for index in range(4))
+    bars = sum(measured.songs["train"][index].split().count("b-1") for index in range(4))
+    assert sample["positions"].shape[2] == len(AXES)
     assert 0 < logs["attribute_values"] <= bars * len(AXES)
     values = reduced(PlanCriterion, logs, logs)
-    mean = float(logs["attribute_error"]) / logs["attribute_values"]
+    mean = float(logs["attribute_error"] / logs["attribute_values"])
     assert values["attribute_error"] == pytest.approx(mean, abs=1e-3)
     loss.backward()
     assert all(parameter.grad.any() for parameter in readers.parameters())
@@ -195,8 +198,8 @@ def test_readers_of_the_summaries_add_their_error_to_the_loss_of_batches_with_a_
 
 
 def test_in_ordinary_batches_readers_have_no_part(measured, setting):
-    task, _, sample = setting
-    model, readers = reading(measured, "--plan-probability", 0)
+    task = setting[0]
+    model, readers, sample = reading(measured, "--plan-probability", 0)
     model.train()
     loss, _, logs = readers(model, sample)
     expected, _, _ = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
@@ -274,3 +277,48 @@ def test_summary_projections_alone_learn_where_that_is_asked_for(corpus, setting
     assert changed == {
         f"decoder.layers.{layer}.self_attn.{projection}" for layer in range(2) for projection in projections
     }
+
+
+@pytest.mark.parametrize("flag", ["--fp16", "--bf16", "--amp"])
+def test_fairseqs_half_precisions_are_refused(corpus, flag):
+    task = tasks.setup_task(configured(corpus).task)
+    with pytest.raises(InputError, match=f"{flag} must not be given"):
+        tasks.setup_task(configured(corpus, flag).task).build_criterion(configured(corpus).criterion)
+    assert task.build_criterion(configured(corpus).criterion) is not None
+
+
+def test_steps_calculate_in_bfloat16_where_that_is_faster(setting, criterion, monkeypatch):
+    task, model, sample = setting
+    planning = criterion("--plan-probability", 1, "--plan-through")
+    optimiser = SimpleNamespace(backward=lambda loss: loss.backward())
+    losses = []
+    for dtype, pays in ((torch.float32, False), (torch.bfloat16, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda pays=pays: {"avx512_bf16": pays})
+        seen = []
+        spy = model.decoder.layers[0].reg_fc1.register_forward_hook(lambda *_, seen=seen: seen.append(_[2].dtype))
+        torch.manual_seed(0)
+        model.zero_grad()
+        loss, _, _ = task.train_step(sample, model, planning, optimiser, 0)
+        task.valid_step(sample, model, planning)
+        spy.remove()
+        assert set(seen) == {dtype}
+        assert loss.dtype == torch.float32
+        assert {parameter.grad.dtype for parameter in model.parameters() if parameter.grad is not None} == {
+            torch.float32
+        }
+        losses.append(float(loss.detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert losses[1] != losses[0]
+
+
+def test_tuning_takes_its_sizes_from_the_model_that_it_begins_with(corpus, tmp_path):
+    museformer(vocabulary_sha256="").save_pretrained(tmp_path)
+    tuned = configured(corpus, "--finetune-from-model", tmp_path)
+    task = tasks.setup_task(tuned.task)
+    config = task.build_model(tuned.model).decoder.config
+    assert (config.layers, config.dim, config.heads, config.bar_dim) == (2, 32, 2, 8)
+    assert tuned.model.attention_embed_dim == 32  # which is what checkpoints then say
+    missing = configured(corpus, "--finetune-from-model", tmp_path / "nowhere")
+    task = tasks.setup_task(missing.task)
+    with pytest.raises(InputError, match="nowhere"):
+        task.build_model(missing.model)

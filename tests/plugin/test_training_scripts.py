@@ -1,0 +1,104 @@
+"""The scripts that train and tune a MuseFormer, run as they are on songs of a few bars."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from fairseq_commands import ROOT
+
+from fairseq_meloformer.measures.attributes import measure
+from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.museformer import MuseFormer
+from fairseq_meloformer.museformer.checkpoints import read_state
+
+SMALL = (
+    "--arch",
+    "museformer_lm_v2s1_debug",
+    "--max-tokens",
+    400,
+    "--truncate-train",
+    150,
+    "--save-interval-updates",
+    2,
+)
+SMALL += ("--max-valid-steps", 1, "--num-workers", 0, "--log-interval", 1, "--cpu")
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    """The scripts in a folder whose environment is the one that the tests run in."""
+    folder = tmp_path_factory.mktemp("scripts")
+    for name in ("train_museformer.sh", "tune_museformer.sh"):
+        shutil.copy(ROOT / "scripts" / name, folder)
+    environment = (
+        f"source {ROOT / 'scripts' / 'environment.sh'}\nMELOFORMER_VENV={sys.prefix}\nprepare_environment() {{ :; }}\n"
+    )
+    (folder / "environment.sh").write_text(environment)
+
+    def run(name, *arguments, processes=1, fails=False):
+        program = ["bash", folder / f"{name}_museformer.sh", *arguments]
+        environment = os.environ | {"MELOFORMER_BEGINNINGS": "2", "MELOFORMER_PROCESSES": str(processes)}
+        done = subprocess.run(list(map(str, program)), env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) == fails, (done.stdout + done.stderr)[-4000:]
+        return done.stdout + done.stderr
+
+    return run
+
+
+def updates(printed):
+    return list(map(int, re.findall(r"num_updates=(\d+)", printed)))
+
+
+def rates(printed):
+    return [float(rate) for rate in re.findall(r"lr=([\d.e-]+)", printed)]
+
+
+def test_training_goes_on_exactly_where_it_was_stopped_and_is_finished_on_request(scripts, corpus, tmp_path):
+    assert updates(scripts("train", corpus.data, tmp_path / "whole", *SMALL, "--max-update", 6)) == [1, 2, 3, 4, 5, 6]
+    scripts("train", corpus.data, tmp_path / "parts", *SMALL, "--max-update", 4)
+    assert updates(scripts("train", corpus.data, tmp_path / "parts", *SMALL, "--max-update", 6)) == [5, 6]
+    whole, parts = (read_state(tmp_path / name / "songs" / "checkpoint_last.pt") for name in ("whole", "parts"))
+    assert whole["extra_state"]["train_iterator"] == parts["extra_state"]["train_iterator"]
+    assert all(torch.equal(tensor, parts["model"][name]) for name, tensor in whole["model"].items())
+    printed = scripts("train", "--finish", 3, corpus.data, tmp_path / "whole", *SMALL)
+    assert updates(printed) == [7, 8, 9]
+    first, *_, last = rates(printed)
+    assert first > last
+    model = MuseFormer.from_pretrained(tmp_path / "whole" / "checkpoint_last.pt")
+    assert not torch.equal(model.layer_norm.weight, whole["model"]["decoder.layer_norm.weight"])
+
+
+def test_two_processes_share_a_training(scripts, corpus, tmp_path):
+    printed = scripts("train", corpus.data, tmp_path, *SMALL, "--max-update", 3, processes=2)
+    assert "training on 2 devices" in printed
+    assert updates(printed) == [1, 2, 3]
+
+
+def test_there_must_be_something_to_finish(scripts, corpus, tmp_path):
+    assert "run the command without --finish first" in scripts(
+        "train", "--finish", 9, corpus.data, tmp_path, fails=True
+    )
+    assert "--finish needs a number" in scripts("train", "--finish", corpus.data, tmp_path, fails=True)
+
+
+@pytest.mark.parametrize("doors", [False, True])
+def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, golden, tmp_path, doors):
+    data, model = tmp_path / "data", golden / "tiny4_checkpoint_0.10.2_layout.pt"
+    shutil.copytree(corpus.data, data)
+    Quantiles.fit(measure(line.split()) for line in corpus.songs["train"]).save(data / "quantiles.json")
+    options = [*SMALL, "--max-update", 3, *(["--train-summary-projections-only"] if doors else [])]
+    printed = scripts("tune", model, data, tmp_path / "tuned", *options)
+    assert ("attribute_error" in printed) == (not doors)
+    before, tuned = (MuseFormer.from_pretrained(path) for path in (model, tmp_path / "tuned" / "checkpoint_last.pt"))
+    assert tuned.config.dim == 64 == before.config.dim
+    assert tuned.config.ahead == 1
+    changed = {
+        name for name, tensor in before.state_dict().items() if not torch.equal(tensor, tuned.state_dict()[name])
+    }
+    read = {name for name in changed if "sum_key2_proj" in name or "sum_value2_proj" in name}
+    assert len(read) == 8
+    assert (changed == read) == doors
