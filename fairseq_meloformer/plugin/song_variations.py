@@ -39,7 +39,8 @@ class SongVariations:
     def _begin(song: Tensor, longest: int, rng: Random) -> int:
         """A bar's first place, such that what follows reaches so far or, once, to the end."""
         begins = ((song == BAR_END).nonzero()[:-1, 0] + 1).tolist()
-        return rng.choice(begins[: bisect(begins, len(song) - longest) + 1] or [0])
+        place: int = rng.choice(begins[: bisect(begins, len(song) - longest) + 1] or [0])
+        return place
 
     def _vary(self, song: Tensor, rng: Random) -> Tensor:
         tokens = [self._symbols[token] for token in song[song != END].tolist()]

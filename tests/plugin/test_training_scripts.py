@@ -54,7 +54,7 @@ def updates(printed):
 
 
 def rates(printed):
-    return [float(rate) for rate in re.findall(r"lr=([\d.e-]+)", printed)]
+    return [float(rate) for rate in re.findall(r"num_updates=\d+, lr=([\d.e-]+)", printed)]
 
 
 def test_training_goes_on_exactly_where_it_was_stopped_and_is_finished_on_request(scripts, corpus, tmp_path):
@@ -86,8 +86,8 @@ def test_there_must_be_something_to_finish(scripts, corpus, tmp_path):
 
 
 @pytest.mark.parametrize("doors", [False, True])
-def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, golden, tmp_path, doors):
-    data, model = tmp_path / "data", golden / "tiny4_checkpoint_0.10.2_layout.pt"
+def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, shared, tmp_path, doors):
+    data, model = tmp_path / "data", shared / "museformer" / "golden" / "tiny4_checkpoint_0.10.2_layout.pt"
     shutil.copytree(corpus.data, data)
     Quantiles.fit(measure(line.split()) for line in corpus.songs["train"]).save(data / "quantiles.json")
     options = [*SMALL, "--max-update", 3, *(["--train-summary-projections-only"] if doors else [])]
