@@ -97,8 +97,10 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
         Where training begins from another model, that one's sizes count, whatever the architecture says.
 
         Raises:
-            InputError: no such model.
+            InputError: no such model, or training in half precision in fairseq's ways.
         """
+        if not from_checkpoint:  # whose own options say how it was trained: published ones were in half precision
+            self._refuse_half_precision()
         if start := getattr(args, "finetune_from_model", None):
             known = arguments_from_config(checkpoints.load(start).config)
             for name in SIZES:
@@ -112,18 +114,12 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
                 projection.requires_grad_(requires_grad=True)
         return model
 
-    def build_criterion(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Build the criterion.
-
-        Raises:
-            InputError: training in half precision in fairseq's ways.
-        """
+    def _refuse_half_precision(self) -> None:
         if given := [f"--{name}" for name in ("fp16", "bf16", "amp") if getattr(self.args, name, False)]:
             raise InputError(
-                f"{' and '.join(given)} must not be given to train or validate a MuseFormer: weights stay in float32, "
-                "and products are in bfloat16 without being asked wherever that is faster"
+                f"{' and '.join(given)} must not be given to train a MuseFormer: weights stay in float32, and products "
+                "are in bfloat16 without being asked wherever that is faster"
             )
-        return super().build_criterion(*args, **options)
 
     def train_step(self, sample: Sample, model: Any, criterion: Criterion, *more: Any, **others: Any) -> Result:  # noqa: ANN401
         """Forward and backward, with products in bfloat16 where that is faster."""

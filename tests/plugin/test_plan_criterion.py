@@ -281,10 +281,12 @@ def test_summary_projections_alone_learn_where_that_is_asked_for(corpus, setting
 
 @pytest.mark.parametrize("flag", ["--fp16", "--bf16", "--amp"])
 def test_fairseqs_half_precisions_are_refused(corpus, flag):
-    task = tasks.setup_task(configured(corpus).task)
+    cfg = configured(corpus)
+    halved = tasks.setup_task(configured(corpus, flag).task)
     with pytest.raises(InputError, match=f"{flag} must not be given"):
-        tasks.setup_task(configured(corpus, flag).task).build_criterion(configured(corpus).criterion)
-    assert task.build_criterion(configured(corpus).criterion) is not None
+        halved.build_model(cfg.model)
+    assert halved.build_model(cfg.model, from_checkpoint=True) is not None  # a checkpoint that was trained so opens
+    assert tasks.setup_task(cfg.task).build_model(cfg.model) is not None
 
 
 def test_steps_calculate_in_bfloat16_where_that_is_faster(setting, criterion, monkeypatch):
