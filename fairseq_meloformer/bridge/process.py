@@ -35,14 +35,6 @@ Prediction = Literal["x0", "v", "epsilon"]
 # I2SB's diffusion coefficient starts at .1 (1e-4 in each of 1000 steps); its root grows linearly up to the middle.
 _I2SB_ROOT = math.sqrt(0.1)
 
-# Sampling starts at this tan(theta), short of infinity, and leaves z_music's share of the start out. An error of
-# epsilon counts tan(theta) times in z_music, so that form starts where the share, 4 % of the variance, is still small.
-_START = {"x0": 50.0, "v": 50.0, "epsilon": 5.0}
-
-# Steps grow towards the text end as a power of the angle. Found by experiment on Gaussians of width .2 to 1.3, for
-# which ten steps then differ from five hundred by less than 2 % of the width.
-_ANGLE_POWER = 1.75
-
 
 @dataclass(frozen=True)
 class BridgeProcess:
@@ -173,13 +165,6 @@ class BridgeProcess:
         # At the music end the average is D(0), whose extrapolation doubles an estimate's error; half the way is taken.
         middle = torch.where(below > 0, _mean_angle(here, below), here / 2)
         return (here - middle) / (above - here)
-
-    def times(self, steps: int) -> Tensor:
-        """Times (steps + 1,) in float64 from near the text end down to 0."""
-        if steps < 1:
-            raise InputError(f"a sampler takes at least one step; received {steps}")
-        falling = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-        return torch.cat([self.time(math.atan(_START[self.prediction]) * falling[:-1] ** _ANGLE_POWER), falling[-1:]])
 
     @property
     def _i2sb_root_growth(self) -> float:

@@ -1,8 +1,9 @@
 """From standardised texts to standardised plans: the way from the text end back to the music end."""
 
 import itertools
+import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,29 @@ from fairseq_meloformer.errors import InputError
 
 Method = Literal["deterministic", "posterior"]
 
+# Sampling starts at this tan(theta), short of infinity, and leaves z_music's share of the start out. An error of
+# epsilon counts tan(theta) times in z_music, so that form starts where the share, 4 % of the variance, is still small.
+_START: Final = {"x0": 50.0, "v": 50.0, "epsilon": 5.0}
+
+# Steps grow towards the text end as a power of the angle. Found by experiment on Gaussians of width .2 to 1.3, for
+# which ten steps then differ from five hundred by less than 2 % of the width.
+_ANGLE_POWER: Final = 1.75
+
 # How far a guided estimate is brought back to the conditional one's length (Lin et al. 2023, arXiv:2305.08891, eq. 16).
-_RESCALE = 0.7
+_RESCALE: Final = 0.7
+
+
+def times(process: BridgeProcess, steps: int) -> Tensor:
+    """Times (steps + 1,) in float64 from near the text end down to 0, between which a sampler steps.
+
+    Raises:
+        InputError: no step.
+    """
+    if steps < 1:
+        raise InputError(f"a sampler takes at least one step; received {steps}")
+    falling = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    angles = math.atan(_START[process.prediction]) * falling[:-1] ** _ANGLE_POWER
+    return torch.cat([process.time(angles), falling[-1:]])
 
 
 @torch.no_grad()
@@ -50,11 +72,11 @@ def sample(
         raise InputError(f"method must be one of {', '.join(get_args(Method))}; received {method!r}")
     mean, std = ends
     z_text = mean + std * noise.draw()
-    times = process.times(nfe)
+    steps = times(process, nfe)
     # The first time is so near the text end that z_music's share in it is left out.
-    z = (1 - process.alpha(times[0])) * z_text + process.beta(times[0]).sqrt() * noise.draw()
+    z = (1 - process.alpha(steps[0])) * z_text + process.beta(steps[0]).sqrt() * noise.draw()
     earlier: tuple[Tensor, Tensor] | None = None
-    for t, s in itertools.pairwise(times):
+    for t, s in itertools.pairwise(steps):
         music = _estimate(denoiser, process, z, t, z_text, text, mask, guidance_scale)
         if method == "posterior":
             middle, spread = process.posterior(z, music, t, s)

@@ -10,13 +10,13 @@ from fairseq_meloformer.measures.passage import Song
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.tokens import remi
 
-# A faint request is met on the asked side of the median, not only as faintly as it was made.
+# Figures: 25 prompts of development.jsonl and 12 of exact.jsonl, eight bars, the best of four; docs/LOG.md.
+# A faint request is met on the asked side of the median, not only as faintly as it was made: directions are right in
+# 99 % of pieces, without this in 97 %.
 _LEAST_TARGET: Final = 0.5
-# What a wrong mode costs where a key is asked for, and wrong instruments, in units of a wholly missed axis.
-_WRONG_MODE: Final = 4.0
-_WRONG_INSTRUMENTS: Final = 4.0
 # Share of the sounding time that one pitch class may have: in real songs it has less in 95 % of places of four bars.
-# The candidate that is lowest, or keeps to its mode best, may be one that stays on a note.
+# The candidate that is lowest, or keeps to its mode best, may be one that stays on a note: 8 % of pieces have such a
+# place, 14 % if it does not count, 16 % of first candidates.
 _DRONE: Final = 0.6
 _DRONE_BARS: Final = 4
 
@@ -45,10 +45,7 @@ def _missed(attributes: Attributes, part: Part, quantiles: Quantiles) -> float:
         abs(value) * shortfall(value, positions.get(axis)) for axis, value in part.profile.items() if axis in AXES
     )
     if part.exact.key is not None and not _same_mode(attributes.get("key"), part.exact.key):
-        missed += _WRONG_MODE
-    playing = attributes.get("instruments")
-    if part.exact.only and isinstance(playing, list):
-        missed += _WRONG_INSTRUMENTS * (1 - f1(part.exact.playing, playing))
+        missed += 1  # as a wholly missed axis
     return missed
 
 
@@ -71,12 +68,6 @@ def drone(song: Song) -> float:
             times = notes.pitch_classes
             excess.append(max(0.0, float(times.max() / times.sum()) - _DRONE) / (1 - _DRONE))
     return sum(excess) / len(excess) if excess else 0.0
-
-
-def f1(wanted: Sequence[int] | frozenset[int], found: Sequence[int]) -> float:
-    """Harmonic mean of precision and recall of a set of instruments."""
-    common = len(set(wanted) & set(found))
-    return 2 * common / (len(set(wanted)) + len(set(found))) if common else 0.0
 
 
 def _same_mode(found: Value | None, key: str) -> bool:

@@ -31,7 +31,7 @@ from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.pretrained import MUSEFORMER
 from fairseq_meloformer.tokens import remi
-from fairseq_meloformer.tokens.codes import TEMPI, tempo_code
+from fairseq_meloformer.tokens.codes import tempo_code
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
 from fairseq_meloformer.words.directions import SILENCE
 from fairseq_meloformer.words.instruments import SIX
@@ -41,10 +41,8 @@ from fairseq_meloformer.words.prompts import Request, seed_of
 QUANTILES: Final = "quantiles.json"
 """File beside a model: quantiles of the axes in what it writes without injection, or in its corpus."""
 
-# Added to logits of what must or must not come; the grammar still has the last word.
+# Added to logits of what must or must not come: more than any logit; the grammar still has the last word.
 _MUST: Final = 1e4
-# From which strength on a reading for tempo rules out the other side of the median.
-_TEMPO_FROM: Final = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,22 +128,11 @@ class DecodingControl:
         moved = self.strength * amounts(torch.tensor(list(part.profile.values())))
         asked = dict(zip(part.profile, moved.tolist(), strict=True))
         bias = tilt(vocabulary, asked, part.required)
-        tempi = self._tempi(part)
-        bias += _MUST * torch.tensor([symbol in tempi for symbol in vocabulary.symbols])
+        if part.exact.tempo is not None:
+            bias[vocabulary.ids([f"t-{int(tempo_code(part.exact.tempo))}"])] += _MUST
         for program in SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= _MUST
         return bias, leap_tilt(asked)
-
-    def _tempi(self, part: Part) -> set[str]:
-        """Tempo tokens to choose from: the one asked for, or those on the asked side of the median; none for any."""
-        if part.exact.tempo is not None:
-            return {f"t-{int(tempo_code(part.exact.tempo))}"}
-        asked = part.profile.get("tempo", 0.0)
-        quantiles = self.quantiles.values.get("tempo")
-        if abs(asked) < _TEMPO_FROM or not quantiles:
-            return set()
-        median = float(tempo_code(quantiles[len(quantiles) // 2]))
-        return {f"t-{code}" for code in range(len(TEMPI)) if (code - median) * asked > 0}
 
 
 def _played(midi: MidiFile, request: Request) -> MidiFile:

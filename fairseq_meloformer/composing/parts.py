@@ -13,7 +13,9 @@ from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Request
 from fairseq_meloformer.words.wishes import Wishes
 
-# From which strength on the reading for drums decides whether they play, also beside instruments that are named.
+# From which strength on the reading for drums decides whether they play: it is right for 12 of the 14 prompts of
+# development.jsonl that ask for drums or none; left to the tilt, one piece of 11 has drums on the wrong side. Beside
+# instruments that are named a faint one does not: of 26 such prompts none reads between the two.
 _DRUMS_FROM: Final = 0.3
 _DRUMS_BESIDE_FROM: Final = 0.7
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fairseq_meloformer.bridge.process import BridgeProcess, Prediction
+from fairseq_meloformer.bridge.sampler import times
 from fairseq_meloformer.errors import InputError
 
 PROCESSES = [
@@ -142,16 +143,16 @@ def sample_toy(process: BridgeProcess, steps: int, *, deterministic: bool, count
     generator = torch.Generator().manual_seed(3)
     z_text = torch.full((count, len(WIDTHS)), -2.0, dtype=torch.float64)
     noise = torch.randn(z_text.shape, generator=generator, dtype=torch.float64)
-    times = process.times(steps)
-    z = (1 - process.alpha(times[0])) * z_text + process.beta(times[0]).sqrt() * noise
+    moments = times(process, steps)
+    z = (1 - process.alpha(moments[0])) * z_text + process.beta(moments[0]).sqrt() * noise
     before = None
-    for index, (t, s) in enumerate(itertools.pairwise(times)):
+    for index, (t, s) in enumerate(itertools.pairwise(moments)):
         theta = process.angle(t)
         u = process.observation(z, z_text, t)
         precision = 1 / WIDTHS**2 + theta.cos() ** 2 / theta.sin() ** 2
         music = (0.7 / WIDTHS**2 + theta.cos() / theta.sin() ** 2 * u) / precision
         if deterministic:
-            weight = 0 if before is None else process.lookahead(times[index - 1], t, s)
+            weight = 0 if before is None else process.lookahead(moments[index - 1], t, s)
             estimate = music if before is None else music + weight * (music - before)
             z, before = process.implicit(z, estimate, z_text, t, s), music
         else:
@@ -179,10 +180,10 @@ def test_many_posterior_steps_draw_the_data(process: BridgeProcess) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_a_perfect_denoiser_lands_on_the_music(process: BridgeProcess, steps: int) -> None:
     z_music, z_text, z = torch.randn(3, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    times = process.times(steps)
-    assert times[0] < 1
-    assert (times.diff() < 0).all()
-    for t, s in itertools.pairwise(times):
+    moments = times(process, steps)
+    assert moments[0] < 1
+    assert (moments.diff() < 0).all()
+    for t, s in itertools.pairwise(moments):
         z = process.implicit(z, z_music, z_text, t, s)
     torch.testing.assert_close(z, z_music)
 
@@ -211,4 +212,4 @@ def test_impossible_settings_are_refused(settings: dict[str, object], complaint:
     with pytest.raises(InputError, match=complaint):
         BridgeProcess(**settings)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least one step"):
-        BridgeProcess().times(0)
+        times(BridgeProcess(), 0)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fairseq_meloformer.composing.choosing import f1
 from fairseq_meloformer.evaluation.control.measure import WINDOW, span_name
 from fairseq_meloformer.evaluation.control.scoring import Bootstrap, DirectionScore, is_right, medians
 from fairseq_meloformer.measures.attributes import AXES
@@ -301,6 +300,12 @@ def _exact(
         instruments.append(f1(asked["instruments"], got.get("instruments", [])))
     means = {"tempo": tempo, "key": key, "bars": bars, "instrument_f1": instruments}
     return {"prompts": len(items), **{name: round(float(np.mean(values)), 4) for name, values in means.items()}}
+
+
+def f1(wanted: Sequence[int] | frozenset[int], found: Sequence[int]) -> float:
+    """Harmonic mean of precision and recall of a set of instruments."""
+    common = len(set(wanted) & set(found))
+    return 2 * common / (len(set(wanted)) + len(set(found))) if common else 0.0
 
 
 def _tokens_per_bar(pieces: Pieces) -> float:
