@@ -39,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "precision": decoding.precision,
     "forward": attention.forward,
     "training": attention.training,
+    "rate": attention.rate,
     "memory": attention.memory,
     "tokenising": stages.tokenising,
     "extraction": stages.extraction,

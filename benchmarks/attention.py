@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
+from benchmarks.by_segment import by_segment
 from benchmarks.dense import dense, language_loss
 from benchmarks.material import full_size, linear_layers, size, song
 from benchmarks.measure import Figure, Options, Row, alternately
+from fairseq_meloformer.injection.plan_training import PlanTraining
+from fairseq_meloformer.museformer import MuseFormer, MuseFormerConfig
+from fairseq_meloformer.museformer.precision import autocast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
-
-    from fairseq_meloformer.museformer import MuseFormer
 
 
 def forward(options: Options) -> Iterator[Row]:
@@ -105,6 +110,46 @@ def training(options: Options) -> Iterator[Row]:
         ratio >= 3,
     )
     yield _of_bare(f"the same step, {length} tokens, {size(model)}", times)
+
+
+def rate(options: Options) -> Iterator[Row]:
+    """Tokens a second of plan training: of three batches one without plans, and two with plans that learn too."""
+    length, songs = (200, 2) if options.quick else (1536, 2)
+    tokens = torch.stack([song(length, seed) for seed in range(songs)])
+    for dim, heads in ((32, 2),) if options.quick else ((160, 4), (384, 6), (512, 8)):
+        model = _trained(dim, heads)
+        functions = {name: partial(_steps, model, tokens, old=name == "old") for name in ("ours", "old")}
+        times = alternately(functions, options.repeats(3))
+        rates = {name: figure.mapped(lambda value: 3 * tokens.numel() / value) for name, figure in times.items()}
+        ratio = rates["ours"].median / rates["old"].median
+        yield Row(
+            f"plan training in passages of {length} tokens, {size(model)}",
+            rates["ours"],
+            "tokens/s",
+            "attention by segment, float32",
+            rates["old"],
+            ratio,
+            "at least 1.3 times as many, 2.5 times in bfloat16",
+            ratio >= 1.3,
+        )
+
+
+def _trained(dim: int, heads: int) -> MuseFormer:
+    torch.manual_seed(0)
+    widths = {"dim": dim, "ffn_dim": 4 * dim, "token_dim": dim, "bar_dim": dim // 2, "beat_dim": dim // 4}
+    return MuseFormer(MuseFormerConfig(heads=heads, **widths, dropout=0, attention_dropout=0, ahead=1)).train()
+
+
+def _steps(model: MuseFormer, tokens: Tensor, *, old: bool) -> None:
+    recipe = PlanTraining(through=True)
+    for planned in (False, True, True):
+        model.zero_grad()
+        with (
+            by_segment() if old else autocast(tokens.device),
+            recipe.injected(model, *recipe.plan(model, tokens)) if planned else nullcontext(),
+        ):
+            loss = functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+        loss.backward()
 
 
 def memory(options: Options) -> Iterator[Row]:

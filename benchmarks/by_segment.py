@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from fairseq_meloformer.museformer import layout
+from fairseq_meloformer.museformer import MuseFormer, layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fairseq_meloformer.museformer.attention import Read
+    from fairseq_meloformer.museformer.config import Chunking
 
 
 class AttentionBySegment:
@@ -65,9 +66,20 @@ def _mask(read: Read) -> Tensor:
 @contextmanager
 def by_segment() -> Iterator[None]:
     """Let all MuseFormers attend so on CPUs."""
-    original = layout.AttentionByBar
-    layout.AttentionByBar = AttentionBySegment
+    originals = layout.AttentionByBar, MuseFormer.summaries
+    layout.AttentionByBar, MuseFormer.summaries = AttentionBySegment, _summaries
     try:
         yield
     finally:
-        layout.AttentionByBar = original
+        layout.AttentionByBar, MuseFormer.summaries = originals
+
+
+def _summaries(
+    model: MuseFormer,
+    tokens: Tensor,
+    chunking: Chunking = "infer",
+    bars: int | None = None,  # noqa: ARG001
+) -> tuple[Tensor, Tensor]:
+    """Summaries of a whole pass, in which the last layer's tokens are updated although nothing reads them."""
+    songs = layout.lay_out(tokens, chunking, model.config, model.first_bars)
+    return songs.by_song(torch.stack([output.summarised for output in model.run(songs)], dim=-2))

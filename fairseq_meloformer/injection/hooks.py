@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.call_state import CallState
 from fairseq_meloformer.museformer.config import SCOPES, Scope
-from fairseq_meloformer.museformer.layout import Reading, SummaryRows
+from fairseq_meloformer.museformer.layout import NOWHERE, Reading, SummaryRows
 from fairseq_meloformer.museformer.model import READING, MuseFormer
 
 _REGISTERING = Lock()
@@ -55,13 +55,12 @@ class _Injection:
         rows = None if self.model is None else self.model.summary_rows
         if rows is None:  # upstream runs one song at a time, all its finished bars in order
             bars = torch.arange(len(own), device=own.device)
-            rows = SummaryRows(song=torch.zeros_like(bars), bar=bars)
+            rows = SummaryRows(song=torch.zeros_like(bars), bar=bars, songs=1)
         if not self.plan.shape[1]:
             return own
-        if len(rows.song) and int(rows.song.max()) >= len(self.plan):
+        if rows.songs > len(self.plan):
             raise InputError(
-                f"a plan must have one song for each in the batch, received a plan of {len(self.plan)} "
-                f"for song {int(rows.song.max())} (counted from 0)"
+                f"a plan must have one song for each in the batch, received a plan of {len(self.plan)} for {rows.songs}"
             )
         place = rows.bar
         if self.scope == "history":  # the last planned bar lies right before bar 0, and real bars are left alone
@@ -72,15 +71,13 @@ class _Injection:
         planned = self.plan[rows.song, place, layer].to(own)
         return torch.where(valid[:, None], own.lerp(planned, self.strength), own)
 
-    def extra(self) -> tuple[tuple[int, ...], ...]:
-        """Bars that can be read although they have no notes, for `Reading`."""
+    def read(self) -> Tensor:
+        """Bars (songs, bars) that can be read although they have no notes, for `Reading`."""
         if self.scope == "past":
-            return ()
-        shifts = self.lengths.tolist() if self.scope == "history" else [0] * len(self.chosen)
-        return tuple(
-            tuple(bar - shift for bar in song.nonzero()[:, 0].tolist())
-            for song, shift in zip(self.chosen, shifts, strict=True)
-        )
+            return self.plan.new_zeros(len(self.plan), 0, dtype=torch.long)
+        shift = self.lengths if self.scope == "history" else torch.zeros_like(self.lengths)
+        bars = torch.arange(self.plan.shape[1], device=self.plan.device)
+        return torch.where(self.chosen, bars - shift[:, None], NOWHERE)
 
 
 _INJECTED: CallState[tuple[_Injection, int]] = CallState("injected")
@@ -99,6 +96,7 @@ def inject(
     mask: Tensor | None = None,
     ahead: int | None = None,
     near: Iterable[int] | None = None,
+    check: bool = True,
 ) -> Iterator[None]:
     """Hook a plan into a MuseFormer until the context ends, however it ends.
 
@@ -117,12 +115,15 @@ def inject(
         mask: (batch, bars) True where the plan has a bar; everywhere if None.
         ahead: coming bars a token reads in scope "plan"; the model's own setting if None.
         near: distances of the bars that are still read note by note; the model's pattern if None.
+        check: look whether the plan is finite, for which a GPU has to be waited for.
 
     Raises:
         InputError: a plan that does not fit the model, or a scope that the model cannot have.
     """
     projections = summary_projections(model)
     chosen_layers = _checked_layers(plan, projections, layers)
+    if check and not bool(plan.isfinite().all()):
+        raise InputError("a plan must be finite, received NaN or infinity: look at the bridge that made it")
     chosen, lengths = _chosen_bars(plan, bars, mask)
     own = next((module for module in model.modules() if isinstance(module, MuseFormer)), None)
     if scope not in SCOPES:
@@ -137,7 +138,7 @@ def inject(
                 stack.enter_context(_INJECTED.holding(projection, (injection, layer)))
         if own is not None:
             reading = Reading(
-                extra=injection.extra(),
+                bars=injection.read(),
                 layers=frozenset(chosen_layers),
                 ahead=(own.config.ahead if ahead is None else ahead) if scope == "plan" else -1,
                 near=None if near is None else tuple(near),
@@ -172,8 +173,6 @@ def _checked_layers(plan: Tensor, projections: dict[int, list[nn.Module]], layer
             f"a plan for this model must be (batch, bars, {len(projections)}, {weight.shape[1]}), "
             f"received {tuple(plan.shape)}"
         )
-    if not bool(plan.isfinite().all()):
-        raise InputError("a plan must be finite, received NaN or infinity: look at the bridge that made it")
     chosen = sorted(projections) if layers is None else sorted(set(layers))
     if unknown := [layer for layer in chosen if layer not in projections]:
         raise InputError(f"layers must be in 0..{len(projections) - 1}, received {unknown}")

@@ -66,7 +66,7 @@ class PlanTraining:
         """Draw whether a batch is injected."""
         return bool(torch.rand(()) < self.probability)
 
-    def plan(self, model: MuseFormer, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def plan(self, model: MuseFormer, tokens: Tensor, bars: int | None = None) -> tuple[Tensor, Tensor]:
         """The songs' own summaries and their mask, without dropout, and without gradient unless `through` is set.
 
         They are in float32 at least, whatever the model calculates in: noise and errors of readers are small.
@@ -74,9 +74,10 @@ class PlanTraining:
         Args:
             model: as it stands.
             tokens: (batch, length) of the songs.
+            bars: see `MuseFormer.forward`.
         """
         with torch.set_grad_enabled(self.through):
-            return own_summaries(model, tokens)
+            return own_summaries(model, tokens, bars)
 
     def injected(self, model: MuseFormer, plan: Tensor, mask: Tensor) -> AbstractContextManager[None]:
         """A context in which a `plan` of the songs in the model's input, drawn worse, is injected."""
@@ -88,15 +89,16 @@ class PlanTraining:
         layers = None
         if torch.rand(()) < self.single_layer:
             layers = [int(torch.randint(len(model.layers), ()))]
-        return inject(model, plan, layers=layers, scope=_one_of(self.scopes), mask=mask, near=_one_of(self.near))
+        scope, near = _one_of(self.scopes), _one_of(self.near)
+        return inject(model, plan, layers=layers, scope=scope, mask=mask, near=near, check=False)
 
 
-def own_summaries(model: MuseFormer, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def own_summaries(model: MuseFormer, tokens: Tensor, bars: int | None = None) -> tuple[Tensor, Tensor]:
     """Summaries (batch, bars, layers, dim) and mask (batch, bars) as stage A extracts them, whatever mode it is in."""
     training = model.training
     model.eval()
     try:
-        summaries, mask = model.summaries(tokens)
+        summaries, mask = model.summaries(tokens, bars=bars)
     finally:
         model.train(training)
     return summaries.to(torch.promote_types(summaries.dtype, torch.float32)), mask

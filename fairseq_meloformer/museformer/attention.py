@@ -48,6 +48,27 @@ class AttentionByBar:
         return mixed.flatten(1)
 
 
+class AttentionByMask:
+    """All queries with all keys, and a mask that forbids most: a handful of kernels, for GPUs.
+
+    Args:
+        read: (batch, queries, keys) whether a query reads a key; each at least one.
+    """
+
+    def __init__(self, read: Tensor) -> None:
+        self._read = read
+        self._masks: dict[torch.dtype, Tensor] = {}
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        """Attention of (batch, queries, heads, head_dim) to (batch, keys, heads, head_dim) -> (batch, queries, dim)."""
+        if query.dtype not in self._masks:  # all layers' alike: what is Boolean is turned into numbers for each call
+            mask = torch.zeros_like(self._read, dtype=query.dtype).masked_fill_(~self._read, -torch.inf)
+            self._masks[query.dtype] = mask[:, None]
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(query, key, value, self._masks[query.dtype], dropout)
+        return mixed.transpose(1, 2).flatten(2)
+
+
 @dataclass(frozen=True)
 class _Group:
     """Rows of queries and keys in tables that begin with a row of zeros.

@@ -116,6 +116,7 @@ class DecodingCache:
         self.model = model
         self._context = copy_context()
         self.songs = list(range(len(prompts)))
+        self._prompts = len(prompts)
         layout = lay_out(prompts, chunking, model.config)
         finished = [0] * len(prompts)
         for bar in layout.finished:
@@ -219,7 +220,7 @@ class DecodingCache:
         attention = attention_to_bar([range(*border) for border in pairwise(ends)], bars.device)
         of_layers: list[Tensor] = []
         summaries = model.embed_summaries(bars + 1)
-        with model.presenting(SummaryRows(song=songs, bar=bars)):
+        with model.presenting(SummaryRows(song=songs, bar=bars, songs=self._prompts)):
             for index, layer in enumerate(model.typed_layers):
                 group, place = self._place[index]
                 kept = own[self._groups.index(group)]

@@ -6,6 +6,7 @@ Songs are *packed*: the real tokens of all songs one after the other, without pa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 
 import torch
@@ -18,6 +19,9 @@ from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.pattern import BarPattern
 from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
 
+NOWHERE = 1 << 20
+"""The number of a bar that is not there."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -29,22 +33,27 @@ class Bar:
     row: int | None  # None while the bar is unfinished: it has no summary yet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
     """Which summaries tokens may read besides those of the finished bars, and how.
 
     Attributes:
-        extra: per song of the batch the bars whose summaries exist although their notes do not: negative numbers for
-            bars before the song began, others for planned bars of the song. They have no summary of their own.
+        bars: (songs, bars) the bars whose summaries exist although their notes do not: negative numbers for bars before
+            the song began, others for planned bars of the song, NOWHERE for none. They have no summary of their own.
         layers: the layers in which they can be read.
         ahead: how far: a token reads the planned summaries of its own bar and of this many coming ones; -1 for none.
         near: if given, only bars at these distances are read note by note; other near ones are read as summaries.
     """
 
-    extra: tuple[tuple[int, ...], ...]
+    bars: Tensor
     layers: frozenset[int]
     ahead: int = -1
     near: tuple[int, ...] | None = None
+
+    @cached_property
+    def extra(self) -> tuple[tuple[int, ...], ...]:
+        """The bars of each song."""
+        return tuple(tuple(bar for bar in song if bar != NOWHERE) for song in self.bars.tolist())
 
     def pattern(self, pattern: BarPattern) -> BarPattern:
         """A layer's attention pattern under this reading."""
@@ -65,11 +74,13 @@ class SummaryRows:
 
     Attributes:
         song: (rows,) songs of the batch as it was when generation or the forward pass began.
-        bar: (rows,) bar numbers; negative for bars before the song.
+        bar: (rows,) bar numbers; negative for bars before the song, NOWHERE for rows that nobody reads.
+        songs: how many that batch had.
     """
 
     song: Tensor
     bar: Tensor
+    songs: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,11 @@ class Layout:
         if reading is not None:
             pairs += [(s, bar) for s, extra in enumerate(reading.extra[: len(self.bars)]) for bar in extra]
         table = torch.tensor(pairs, dtype=torch.long, device=self.keep.device).reshape(-1, 2)
-        return SummaryRows(song=table[:, 0], bar=table[:, 1])
+        return SummaryRows(song=table[:, 0], bar=table[:, 1], songs=len(self.bars))
+
+    def added(self, reading: Reading | None) -> int:
+        """How many summaries a reading adds."""
+        return 0 if reading is None else sum(map(len, reading.extra[: len(self.bars)]))
 
     def padded(self, packed: Tensor) -> Tensor:
         """(tokens, dim) -> (batch, length, dim), zeros at padding."""
@@ -130,12 +145,12 @@ class Layout:
             places.append(bar.places if prefix is None else range(prefix, bar.places.stop))
         return attention_to_bar(places, self.keep.device)
 
-    def token_attention(self, pattern: BarPattern, reading: Reading | None, rows: int) -> AttentionByBar:
-        """What tokens read (spec section 4); keys are [summaries, in `rows` rows; tokens]."""
+    def token_attention(self, pattern: BarPattern, reading: Reading | None, extra: int) -> AttentionByBar:
+        """What tokens read (spec section 4); keys are [summaries, then so many that the reading adds; tokens]."""
         if reading is not None:
             pattern = reading.pattern(pattern)
-        extra = () if reading is None else reading.extra
-        firsts = list(accumulate(map(len, extra), initial=len(self.finished)))
+        added = () if reading is None else reading.extra
+        firsts = list(accumulate(map(len, added), initial=len(self.finished)))
         reads = []
         for song, bars in enumerate(self.bars):
             prefix = self.prefixes[song]
@@ -154,7 +169,7 @@ class Layout:
                 near = [bars[other].places for other in pattern.near_bars(bar.index)]
                 tokens = [*first, *near, bar.places]
                 reads.append(Read(bar.places, [*summaries, *ahead(bar.index)], tokens, causal=True))
-        return AttentionByBar(reads, rows, self.keep.device)
+        return AttentionByBar(reads, len(self.finished) + extra, self.keep.device)
 
 
 def attention_to_bar(bars: Sequence[range], device: torch.device) -> AttentionByBar:
@@ -175,18 +190,12 @@ def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig, first_
     Raises:
         InputError: tokens of another shape, a song that does not begin with BOS, or padding inside a song.
     """
-    _check(tokens, config)
+    check(tokens, config)
     keep = tokens != PAD
-    ends = (tokens == BAR_END).long()
-    index = ends.cumsum(1) - ends  # bars finished before each token
-    is_bos = torch.zeros_like(tokens, dtype=torch.bool)
-    is_bos[:, 0] = True
-    if chunking == "bosbar":
-        index = index + ~is_bos
-    first = tokens.new_zeros(len(tokens)) if first_bars is None else first_bars.to(tokens)
+    index, _, first = numbered(tokens, chunking, first_bars)
     bar_ids = index + 1 + first[:, None]
     if chunking == "infer":
-        bar_ids = bar_ids.masked_fill(is_bos, 0)
+        bar_ids[:, 0] = 0
     bars, prefixes = _bars(tokens, chunking)
     finished = torch.tensor([(bar.song, bar.index) for of_song in bars for bar in of_song if bar.row is not None])
     finished = finished.to(tokens).reshape(-1, 2)
@@ -200,6 +209,16 @@ def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig, first_
         prefixes=prefixes,
         chunking=chunking,
     )
+
+
+def numbered(tokens: Tensor, chunking: Chunking, first_bars: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Bar (batch, length) of each token, finished bars (batch,), and the number of each song's first bar (batch,)."""
+    ends = (tokens == BAR_END).long()
+    index, finished = ends.cumsum(1) - ends, ends.sum(1)
+    if chunking == "bosbar":
+        index[:, 1:] += 1
+        finished += 1
+    return index, finished, tokens.new_zeros(len(tokens)) if first_bars is None else first_bars.to(tokens)
 
 
 def latest_beats(tokens: Tensor, config: MuseFormerConfig) -> Tensor:
@@ -218,7 +237,12 @@ def beat_ids(tokens: Tensor, latest: Tensor, config: MuseFormerConfig) -> Tensor
     return latest.masked_fill(without, 0)
 
 
-def _check(tokens: Tensor, config: MuseFormerConfig) -> None:
+def check(tokens: Tensor, config: MuseFormerConfig) -> None:
+    """Whether tokens are a batch of songs for a model.
+
+    Raises:
+        InputError: tokens of another shape, a song that does not begin with BOS, or padding inside a song.
+    """
     if tokens.dim() != 2 or tokens.shape[1] < 1 or tokens.is_floating_point():
         raise InputError(
             f"tokens must be integers of shape (batch, length) with length >= 1, "

@@ -14,9 +14,12 @@ from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.call_state import CallState
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.layers import Layer, LayerOutput
-from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, lay_out
-from fairseq_meloformer.tokens.vocabulary import PAD
+from fairseq_meloformer.museformer.layout import Layout, Reading, SummaryRows, check, lay_out
+from fairseq_meloformer.museformer.padded import PaddedLayout, lay_out_padded
+from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
 from fairseq_meloformer.weights import described
+
+AnyLayout = Layout | PaddedLayout
 
 READING: CallState[Reading] = CallState("reading")
 _SUMMARY_ROWS: CallState[SummaryRows] = CallState("summary_rows")
@@ -76,30 +79,33 @@ class MuseFormer(nn.Module):
         """The layers, with their type."""
         return [layer for layer in self.layers if isinstance(layer, Layer)]
 
-    def forward(self, tokens: Tensor, chunking: Chunking = "infer") -> Tensor:
+    def forward(self, tokens: Tensor, chunking: Chunking = "infer", bars: int | None = None) -> Tensor:
         """Logits (batch, length, vocabulary) of the token after each; zeros at padding.
 
         Args:
             tokens: (batch, length) ids: BOS (`</s>`), then the song; padded on the right with PAD.
             chunking: "infer" as in generation, "train" as upstream trains (it leaks bar 0's future), or "bosbar".
+            bars: how many `b-1` a song has at most, from callers that know the tokens to be such a batch: a GPU is then
+                not waited for to see.
 
         Raises:
             InputError: tokens that are no such batch.
         """
-        layout = lay_out(tokens, chunking, self.config, self.first_bars)
+        layout = self._laid_out(tokens, chunking, bars)
         return layout.padded(self.logits(self.run(layout)[-1].tokens))
 
-    def summaries(self, tokens: Tensor, chunking: Chunking = "infer") -> tuple[Tensor, Tensor]:
+    def summaries(self, tokens: Tensor, chunking: Chunking = "infer", bars: int | None = None) -> tuple[Tensor, Tensor]:
         """The summary tokens of every finished bar.
 
         Args:
             tokens: (batch, length) as for `forward`.
             chunking: as for `forward`.
+            bars: as for `forward`.
 
         Returns:
             summaries (batch, bars, layers, dim), zeros where a song has no such bar; mask (batch, bars), False there.
         """
-        layout = lay_out(tokens, chunking, self.config, self.first_bars)
+        layout = self._laid_out(tokens, chunking, bars)
         *below, last = self.typed_layers
         outputs = self._through(below, *self._embedded(layout), layout)
         tokens, summaries = (outputs[-1].tokens, outputs[-1].summaries) if outputs else self._embedded(layout)
@@ -107,23 +113,34 @@ class MuseFormer(nn.Module):
         summarised = last.summarise(summaries, key, value, layout.summary_attention())
         return layout.by_song(torch.stack([*(output.summarised for output in outputs), summarised], dim=-2))
 
-    def run(self, layout: Layout) -> list[LayerOutput]:
+    def _laid_out(self, tokens: Tensor, chunking: Chunking, bars: int | None) -> AnyLayout:
+        """The form of a batch that suits the device."""
+        if not pads(tokens.device):
+            return lay_out(tokens, chunking, self.config, self.first_bars)
+        if bars is None:
+            check(tokens, self.config)
+            bars = int((tokens == BAR_END).sum(1).max())
+        bars += chunking == "bosbar"  # in which the begin-of-song token is a bar
+        return lay_out_padded(tokens, chunking, self.config, bars, self.first_bars)
+
+    def run(self, layout: AnyLayout) -> list[LayerOutput]:
         """All layers over a batch; what each leaves behind."""
         return self._through(self.typed_layers, *self._embedded(layout), layout)
 
-    def _embedded(self, layout: Layout) -> tuple[Tensor, Tensor]:
+    def _embedded(self, layout: AnyLayout) -> tuple[Tensor, Tensor]:
         """Tokens and summaries as they enter the first layer."""
         tokens = self.embed(layout.tokens, layout.bar_ids, layout.beat_ids)
         return tokens, self.embed_summaries(layout.summary_bar_ids)
 
-    def _through(self, layers: Sequence[Layer], tokens: Tensor, summaries: Tensor, layout: Layout) -> list[LayerOutput]:
+    def _through(
+        self, layers: Sequence[Layer], tokens: Tensor, summaries: Tensor, layout: AnyLayout
+    ) -> list[LayerOutput]:
         """What the first layers leave behind."""
-        rows = layout.rows(self.reading)
-        extra = len(rows.bar) - len(layout.summary_bar_ids)
+        extra = layout.added(self.reading)
         of_summaries = layout.summary_attention()
-        of_tokens = cache(partial(layout.token_attention, rows=len(rows.bar)))
+        of_tokens = cache(partial(layout.token_attention, extra=extra))
         outputs: list[LayerOutput] = []
-        with self.presenting(rows):
+        with self.presenting(layout.rows(self.reading)):
             for index, layer in enumerate(layers):
                 attention = of_tokens(self.config.pattern(index), self.reading_of(index))
                 outputs.append(layer(tokens, summaries, of_summaries, attention, extra))
@@ -182,6 +199,11 @@ class MuseFormer(nn.Module):
         """Final layer norm and output projection: (..., dim) -> (..., vocabulary)."""
         projected: Tensor = self.output_projection(self.layer_norm(hidden))
         return projected
+
+
+def pads(device: torch.device) -> bool:
+    """Whether batches are padded for a device: what a GPU calculates in vain costs less than many small kernels."""
+    return device.type != "cpu"
 
 
 def sinusoid(ids: Tensor, dim: int, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.museformer.config import Chunking
-from fairseq_meloformer.tokens.vocabulary import BOS, PAD
+from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
 
 Indices = npt.NDArray[np.int64]
 
@@ -73,7 +73,7 @@ class MuseFormerDataset(FairseqDataset):
         return sample
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """A batch: src_tokens and target (batch, length), src_lengths (batch,), and how the model splits songs."""
+        """A batch: src_tokens and target (batch, length), src_lengths (batch,), how songs are split, and most bars."""
         if not samples:
             return {}
         source, target = (
@@ -85,7 +85,12 @@ class MuseFormerDataset(FairseqDataset):
             "id": torch.tensor([sample["id"] for sample in samples]),
             "nsentences": len(samples),
             "ntokens": int(lengths.sum()),
-            "net_input": {"src_tokens": source, "src_lengths": lengths, "chunking": self.chunking},
+            "net_input": {
+                "src_tokens": source,
+                "src_lengths": lengths,
+                "chunking": self.chunking,
+                "bars": int((source == BAR_END).sum(1).max()),
+            },
             "target": target,
         }
         if self._measure is not None:

@@ -49,6 +49,7 @@ class MuseFormerDecoder(FairseqIncrementalDecoder, MuseFormer):
         incremental_state: dict[str, Any] | None = None,
         src_lengths: Tensor | None = None,  # noqa: ARG002  padding says the same
         chunking: Chunking | None = None,
+        bars: int | None = None,
     ) -> tuple[Tensor, None]:
         """Logits (batch, length, vocabulary), with `incremental_state` only of what follows the last token (length 1).
 
@@ -60,9 +61,10 @@ class MuseFormerDecoder(FairseqIncrementalDecoder, MuseFormer):
             incremental_state: of one generation; tokens that an earlier call has seen are not computed again.
             src_lengths: (batch,).
             chunking: how to split the songs; as in generation if not given.
+            bars: see `MuseFormer.forward`.
         """
         if incremental_state is None:
-            return MuseFormer.forward(self, prev_output_tokens, chunking or self.config.chunking), None
+            return MuseFormer.forward(self, prev_output_tokens, chunking or self.config.chunking, bars), None
         if _STATE not in incremental_state:
             incremental_state[_STATE] = DecodingCache(self, prev_output_tokens, self.config.chunking)
         else:

@@ -122,7 +122,7 @@ class PlanCriterion(CrossEntropyCriterion):
             return loss + 0 * unused, size, _logs(logs)
         loss, size, logs = super().forward(model, sample, reduce=reduce)
         with torch.no_grad():
-            plan, mask = own_summaries(decoder, tokens)
+            plan, mask = own_summaries(decoder, tokens, sample["net_input"]["bars"])
         with inject(decoder, plan, scope="plan", mask=mask):
             planned, _, _ = super().forward(model, sample, reduce=reduce)
         return loss, size, _logs(logs, planned)
@@ -134,7 +134,7 @@ class PlanCriterion(CrossEntropyCriterion):
     def _planned(self, model: FairseqLanguageModel, sample: Mapping[str, Any], reduce: bool) -> Result:
         """A batch with its songs' own plan; its loss has the readers' error in it, what is logged keeps them apart."""
         tokens, decoder = sample["net_input"]["src_tokens"], model.decoder
-        plan, mask = self.recipe.plan(decoder, tokens)
+        plan, mask = self.recipe.plan(decoder, tokens, sample["net_input"]["bars"])
         with self.recipe.injected(decoder, plan, mask):
             loss, size, logs = super().forward(model, sample, reduce=reduce)
         if self.readers is None:

@@ -1,5 +1,6 @@
 """Attention by bar against a plain formulation: numbers, gradients, dropout, and bfloat16."""
 
+from collections import Counter
 from contextlib import nullcontext
 
 import pytest
@@ -9,7 +10,9 @@ from torch.nn import functional
 
 from benchmarks.by_segment import by_segment
 from fairseq_meloformer.injection import inject
+from fairseq_meloformer.injection.plan_training import PlanTraining
 from fairseq_meloformer.museformer import layers
+from fairseq_meloformer.museformer import model as model_module
 from fairseq_meloformer.museformer.attention import AttentionByBar, Read
 from fairseq_meloformer.museformer.pattern import BarPattern
 
@@ -66,10 +69,14 @@ def test_numbers_and_gradients_are_those_of_the_reference(case, chunking, monkey
     model = museformer(patterns=(BarPattern(), BarPattern(near=((-1, 0), -5), far=((None, -5), (-5, -2))))).double()
     with by_segment():
         expected = outcome(model, batch(), chunking, CASES[case])
-    found = outcome(model, batch(), chunking, CASES[case])
-    assert (found["plan"] is None) == (case == "none")
+    by_bar = outcome(model, batch(), chunking, CASES[case])
+    monkeypatch.setattr(model_module, "pads", lambda _: True)
+    padded = outcome(model, batch(), chunking, CASES[case])
+    assert (by_bar["plan"] is None) == (case == "none")
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-10, rtol=1e-10, msg=lambda text, name=name: name + text)
+        for form, found in (("by bar", by_bar), ("padded", padded)):
+            where = f"{form}, {name}: "
+            torch.testing.assert_close(found[name], value, atol=1e-10, rtol=1e-10, msg=lambda text, at=where: at + text)
 
 
 def small(dropout):
@@ -114,3 +121,33 @@ def test_bfloat16_by_autocast_is_near_float32(scope):
     for name, value in expected.items():
         assert (found[name].float() - value).norm() < 0.1 * value.norm() + 1e-6, name
     assert found["reg_proj_embeddings.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("scope", ["past", "history", "plan"])
+def test_a_padded_step_asks_for_no_number_and_calls_as_much_whatever_the_songs_are(scope, monkeypatch):
+    monkeypatch.setattr(model_module, "pads", lambda _: True)
+    model, recipe = museformer(layers=4).train(), PlanTraining(scopes=(scope,), through=True)
+
+    def step(tokens, bars):
+        torch.manual_seed(0)
+        with recipe.injected(model, *recipe.plan(model, tokens, bars)):
+            model(tokens, bars=bars).sum().backward()
+
+    calls = []
+    for bars in ((14, 9), (28, 19, 20)):
+        tokens = batch(bars)
+        step(tokens, max(bars))  # tables of the pattern are made once
+        calls.append(calls_of(step, tokens, max(bars)))
+    drawn = calls_of(lambda: recipe.injected(model, torch.zeros(1, 1, 4, 32), torch.ones(1, 1, dtype=torch.bool)))
+    assert not {"aten::nonzero", "aten::masked_select"} & calls[0].keys()
+    assert calls[0]["aten::item"] == drawn["aten::item"]  # what is drawn is drawn on the CPU
+    assert calls[0]["aten::scaled_dot_product_attention"] == 4 * 2 + 4 + 3
+    assert calls[0].total() == pytest.approx(calls[1].total(), rel=0.01)
+
+
+def calls_of(function, *arguments):
+    """How often it calls each operator."""
+    torch.manual_seed(0)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        function(*arguments)
+    return Counter(event.name for event in profile.events() if event.name.startswith("aten::"))

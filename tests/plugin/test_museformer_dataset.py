@@ -52,6 +52,7 @@ def test_batches_are_padded_on_the_right_with_pad():
     assert batch["net_input"]["src_lengths"].tolist() == [3, 5]
     assert (batch["ntokens"], batch["nsentences"], batch["id"].tolist()) == (8, 2, [0, 3])
     assert batch["net_input"]["chunking"] == "infer"
+    assert batch["net_input"]["bars"] == 2
     assert songs.collater([]) == {}
 
 

@@ -20,6 +20,7 @@ from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.plan_training import own_summaries
 from fairseq_meloformer.measures.attributes import AXES, measure
 from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.museformer import model as museformer_model
 from fairseq_meloformer.museformer.checkpoints import read_state
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.plugin.plan_criterion import PlanCriterion
@@ -311,6 +312,20 @@ def test_steps_calculate_in_bfloat16_where_that_is_faster(setting, criterion, mo
         losses.append(float(loss.detach()))
     assert losses[1] == pytest.approx(losses[0], rel=0.01)
     assert losses[1] != losses[0]
+
+
+def test_a_step_as_a_gpu_takes_it_has_the_same_loss_and_gradients(setting, criterion, monkeypatch):
+    _, model, sample = setting
+    planning = criterion("--plan-probability", 1, "--plan-through")
+    outcomes = []
+    for padded in (False, True):
+        monkeypatch.setattr(museformer_model, "pads", lambda _, padded=padded: padded)
+        torch.manual_seed(0)
+        model.zero_grad()
+        loss, _, _ = planning(model, sample)
+        loss.backward()
+        outcomes.append([loss, *(each.grad for each in model.parameters() if each.grad is not None)])
+    torch.testing.assert_close(*outcomes, rtol=1e-3, atol=1e-4)
 
 
 def test_tuning_takes_its_sizes_from_the_model_that_it_begins_with(corpus, tmp_path):
