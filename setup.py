@@ -20,7 +20,9 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["fairseq_meloformer", "fairseq_meloformer.*"]),
-    package_data={"fairseq_meloformer": ["py.typed", "**/*.yaml", "**/*.json", "**/*.jsonl", "pretrained/**/*"]},
+    package_data={
+        "fairseq_meloformer": ["py.typed", "**/*.yaml", "**/*.json", "**/*.jsonl", "pretrained/**/*", "studio/web/**/*"]
+    },
     entry_points={"console_scripts": ["meloformer = fairseq_meloformer.cli:main"]},
     install_requires=[
         "huggingface-hub>=1",
@@ -55,12 +57,14 @@ setup(
             "sacrebleu",
             "scikit-learn",
         ],
+        "studio": ["fastapi>=0.115", "uvicorn>=0.30"],
         "score": ["typst>=0.15", "verovio>=6"],
         "annotate": ["openai>=3", "rapidfuzz>=3"],
         "dev": [
             "build",
             "hypothesis",
             "mypy",
+            "playwright",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: `prepare_environment compose|all` makes .venv in the checkout, or does nothing when it is there.
+# Sourced by the other scripts: `prepare_environment compose|studio|all` makes .venv in the checkout, or does nothing when it is there.
 # Two variables matter while it is made (remove .venv to change them later):
 #
 #   MELOFORMER_PYTHON       the Python 3.11 or 3.12 to build on; if it has PyTorch (2.6 or newer, any build), that one is used
@@ -40,9 +40,12 @@ prepare_environment() {
     if is_installed "$part"; then return; fi
     claim_environment
     install_parts "$part"
-    # Whoever has everything has what composing needs.
-    [ "$part" = compose ] || fingerprint > "$MELOFORMER_VENV/installed.compose"
-    fingerprint > "$MELOFORMER_VENV/installed.$part"
+    # Each part has what those before it have.
+    local smaller
+    for smaller in compose studio all; do
+        fingerprint > "$MELOFORMER_VENV/installed.$smaller"
+        [ "$smaller" != "$part" ] || break
+    done
     rm "$MELOFORMER_VENV/installing"
     say "installed in $SECONDS s"
 }
@@ -112,6 +115,7 @@ install_parts() {
     install_torch
     pip_install -r "$requirements/core.txt"
     pip_install --no-deps --require-hashes -r "$requirements/carried.txt"
+    [ "$1" = compose ] || pip_install -r "$requirements/studio.txt"
     if [ "$1" = all ]; then
         # Source packages are built with the setuptools of core.txt: one that is fetched for the occasion is not pinned.
         pip_install --no-build-isolation -r "$requirements/train.txt" -r "$requirements/dev.txt"

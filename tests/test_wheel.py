@@ -53,9 +53,13 @@ def test_what_the_extras_ask_for_is_installed_here_and_fits():
     """The environment of the tests has every extra, so each version that an extra asks for is one that is tested."""
     extras = {}
     for requirement in map(Requirement, requires("meloformer") or ()):
-        names = [extra for extra in ("train", "annotate", "dev") if f'extra == "{extra}"' in str(requirement.marker)]
+        names = [
+            extra
+            for extra in ("train", "annotate", "studio", "dev")
+            if f'extra == "{extra}"' in str(requirement.marker)
+        ]
         extras.setdefault(names[0] if names else "core", []).append(requirement)
-    assert {"core", "train", "annotate", "dev"} <= set(extras)
+    assert {"core", "train", "annotate", "studio", "dev"} <= set(extras)
     for requirement in (one for group in extras.values() for one in group):
         try:
             assert requirement.specifier.contains(version(requirement.name)), str(requirement)

@@ -58,30 +58,39 @@ def render(midi: MidiFile, path: str | Path) -> bool:
     Raises:
         InputError: if `MELOFORMER_SOUNDFONT` names something that is not a soundfont.
     """
-    soundfont = _soundfont(os.environ.get("MELOFORMER_SOUNDFONT"))
-    if soundfont is None:
+    font = soundfont()
+    if font is None or not can_render():
+        _hint()
         return False
-    samples = synthesise(playable(midi), soundfont)
+    samples = synthesise(playable(midi), font)
     write_atomic(path, functools.partial(_write_wav, samples))
     return True
 
 
-@functools.cache
-def _soundfont(own: str | None) -> Path | None:
-    """The soundfont to play with, or None and a hint; neither package is imported to find out."""
-    if importlib.util.find_spec("tinysoundfont") is None:
-        _LOG.warning(HINT)
-        return None
-    if own:
+def can_render() -> bool:
+    """Whether a synthesiser is installed; it is not imported to find out."""
+    return importlib.util.find_spec("tinysoundfont") is not None
+
+
+def soundfont() -> Path | None:
+    """The General MIDI soundfont to play with; None if there is none.
+
+    Raises:
+        InputError: if `MELOFORMER_SOUNDFONT` names something that is not a file.
+    """
+    if own := os.environ.get("MELOFORMER_SOUNDFONT"):
         if not Path(own).is_file():
             raise InputError(f"MELOFORMER_SOUNDFONT must name a .sf2 or .sf3 file; there is no file {own}")
         return Path(own)
     carrier = importlib.util.find_spec("pretty_midi")
     path = Path(carrier.origin).with_name("TimGM6mb.sf2") if carrier and carrier.origin else None
-    if path is None or not path.is_file():
-        _LOG.warning(HINT)
-        return None
-    return path
+    return path if path is not None and path.is_file() else None
+
+
+@functools.cache
+def _hint() -> None:
+    """Say once what is missing."""
+    _LOG.warning(HINT)
 
 
 def synthesise(midi: MidiFile, soundfont: Path) -> NDArray[np.float32]:

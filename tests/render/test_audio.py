@@ -143,12 +143,12 @@ def test_two_renderings_are_equal(tmp_path):
 def test_without_a_synthesiser_or_a_soundfont_there_is_a_hint_and_no_file(tmp_path, monkeypatch, caplog, missing):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
-    audio._soundfont.cache_clear()
+    audio._hint.cache_clear()
     try:
         assert not audio.render(piece(), tmp_path / "piece.wav")
         assert not audio.render(piece(), tmp_path / "piece.wav")
     finally:
-        audio._soundfont.cache_clear()
+        audio._hint.cache_clear()
     assert [record.message for record in caplog.records] == [audio.HINT]
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,82 @@
+"""The command `meloformer studio`: a page on this machine on which a person composes, and an interface for programs."""
+
+import argparse
+import socket
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Final
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.precision import PRECISIONS
+from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
+from fairseq_meloformer.words.probe import DEFAULT as PROBE
+
+_HERE: Final = {"127.0.0.1", "localhost", "::1"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `meloformer studio`."""
+    parser.description = (
+        "Open a page to compose on, in Chinese or English. It is served by this machine to this machine alone, and "
+        "programs can use it too: its interface is described at /api."
+    )
+    parser.add_argument("--port", type=int, default=8765, help="0 for any that is free (default %(default)s)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="0.0.0.0 to be reached from other machines, by whoever can reach this one (default %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, default=Path("out/studio"), metavar="DIR", help="where pieces are kept")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--model", default=str(MUSEFORMER), metavar="PATH", help="MuseFormer (default: embedded)")
+    parser.add_argument("--bridge", default=str(BRIDGE), metavar="PATH", help="its bridge (default: embedded)")
+    parser.add_argument("--probe", default=str(PROBE), metavar="PATH", help="reads texts (default: embedded)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument("--dtype", choices=PRECISIONS, default="float32", help="weights of the MuseFormer")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C.
+
+    Raises:
+        InputError: the port is taken, the models cannot be loaded, or what serves is not installed.
+    """
+    try:
+        import uvicorn  # noqa: PLC0415  only the studio needs it
+
+        from fairseq_meloformer.studio.server import application  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise InputError(f"the studio needs {error.name}: pip install 'meloformer[studio]'") from error
+    from fairseq_meloformer.composing.composer import Composer  # noqa: PLC0415  slow
+    from fairseq_meloformer.studio.making import Maker  # noqa: PLC0415
+    from fairseq_meloformer.studio.shelf import Shelf  # noqa: PLC0415
+
+    listening = _listening(args.host, args.port)
+    composer = Composer.from_pretrained(args.model, args.bridge, probe=args.probe, device=args.device, dtype=args.dtype)
+    app = application(Maker(composer, Shelf(args.output)), _HERE if args.host in _HERE else {"*"})
+    port = listening.getsockname()[1]
+    address = f"http://{'127.0.0.1' if args.host in _HERE | {'0.0.0.0'} else args.host}:{port}/"  # noqa: S104  a name
+    sys.stdout.write(f"the studio is open at {address} (Ctrl-C closes it)\n")
+    sys.stdout.flush()
+    listening.listen()  # a browser that is faster than the server waits
+    if not args.no_browser:
+        webbrowser.open(address)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listening])
+    return 0
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket, taken before models are loaded.
+
+    Raises:
+        InputError: the address cannot be had.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--host and --port must be free here, but {host}:{port} is not: {error}") from error
+    return listening

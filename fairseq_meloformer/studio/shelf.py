@@ -1,0 +1,125 @@
+"""Pieces of a studio on disk: a MIDI file and what is known of it, under names that nobody guesses."""
+
+import json
+import re
+import secrets
+import tempfile
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from fairseq_meloformer import midi
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import write_atomic, write_json
+from fairseq_meloformer.render import audio, musicxml, pictures
+from fairseq_meloformer.studio.sheets import sheet
+from fairseq_meloformer.words.prompts import from_texts
+
+Row = dict[str, Any]
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+MOST_PIECES: Final = 2000
+
+KINDS: Final = {
+    "mid": "audio/midi",
+    "musicxml": "application/vnd.recordare.musicxml+xml",
+    "wav": "audio/wav",
+    "png": "image/png",
+    "json": "application/json",
+    "zip": "application/zip",
+}
+"""What a piece can be taken home as, and its media type."""
+
+
+class Shelf:
+    """A folder of pieces; the oldest go when there are too many."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, row: Row, save: Callable[[Path], None]) -> Row:
+        """Keep a piece: what is known of it, and what writes its MIDI file. Gives what `get` does.
+
+        Raises:
+            InputError: the file is none that can be shown.
+        """
+        name = secrets.token_hex(16)
+        path = self.folder / f"{name}.mid"
+        save(path)
+        try:
+            row = {**row, "id": name, **sheet(path.read_bytes())}
+            write_json(path.with_suffix(".json"), row)
+        except InputError:
+            path.unlink()
+            raise
+        for old in sorted(self.folder.glob("*.mid"), key=lambda file: file.stat().st_mtime)[:-MOST_PIECES]:
+            old.unlink(missing_ok=True)
+            old.with_suffix(".json").unlink(missing_ok=True)
+        return row
+
+    def bring(self, data: bytes, name: str) -> Row:
+        """Keep a MIDI file that somebody brought.
+
+        Raises:
+            InputError: it is none that can be shown.
+        """
+        sheet(data)
+        title = "".join(character for character in name if character.isprintable())[:80]
+        return self.put({"text": title, "made": []}, lambda path: write_atomic(path, lambda file: file.write(data)))
+
+    def path(self, name: str) -> Path:
+        """The MIDI file of a piece.
+
+        Raises:
+            InputError: there is no such piece.
+        """
+        path = self.folder / f"{name}.mid"
+        if not _ID.fullmatch(name) or not path.is_file():
+            raise InputError("there is no such piece here (any more)")
+        return path
+
+    def get(self, name: str) -> Row:
+        """What is known of a piece: `text`, `made` (what was asked for, step by step), and its sheet."""
+        row: Row = json.loads(self.path(name).with_suffix(".json").read_text(encoding="utf-8"))
+        return row
+
+    def file_name(self, name: str) -> str:
+        """A piece's name for people, without an ending."""
+        return from_texts([self.get(name)["text"] or "piece"])[0].id
+
+    def taken(self, name: str, kind: str) -> bytes:
+        """A piece in one of `KINDS`.
+
+        Raises:
+            InputError: there is no such piece, or it cannot be had so.
+        """
+        path = self.path(name)
+        if kind == "mid":
+            return path.read_bytes()
+        if kind == "json":
+            return (json.dumps(self._recipe(name), ensure_ascii=False, indent=2) + "\n").encode()
+        if kind == "zip":
+            return self._all(name)
+        with tempfile.TemporaryDirectory() as folder:
+            out, song, text = Path(folder) / f"piece.{kind}", midi.read(path), self.get(name)["text"]
+            if kind == "png":
+                pictures.piano_roll(song, out, title=text)
+            elif kind == "musicxml":
+                musicxml.write(song, out, text)
+            elif not audio.render(song, out):
+                raise InputError(audio.HINT)
+            return out.read_bytes()
+
+    def _recipe(self, name: str) -> Row:
+        row = self.get(name)
+        return {key: row[key] for key in ("text", "made", "attributes", "understood") if key in row}
+
+    def _all(self, name: str) -> bytes:
+        title, target = self.file_name(name), BytesIO()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for kind in KINDS:
+                if kind != "zip" and (kind != "wav" or audio.can_render()):
+                    archive.writestr(f"{title}.{kind}", self.taken(name, kind))
+        return target.getvalue()
