@@ -1,0 +1,68 @@
+"""The line before the composer, without a composer."""
+
+import asyncio
+import threading
+
+import pytest
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.studio.line import MOST_WAITING, FullLineError, Line
+
+
+def told(line, ask):
+    """All events of an ask but for pulses."""
+
+    async def collect():
+        return [event async for event in line.events(ask) if event["event"] != "pulse"]
+
+    return collect()
+
+
+def test_asks_are_served_one_after_the_other_in_their_order():
+    served, at_once = [], []
+
+    def work(ask, tell):
+        at_once.append(threading.active_count())
+        served.append(ask)
+        tell({"event": "bar", "ask": ask})
+
+    async def three():
+        line = Line(work)
+        return await asyncio.gather(*(told(line, ask) for ask in "abc"))
+
+    events = asyncio.run(three())
+    assert served == ["a", "b", "c"]
+    assert [event["place"] for event in events[2] if event["event"] == "queued"] == [2, 1, 0]
+    assert all(
+        of_one[-2:] == [{"event": "bar", "ask": ask}, {"event": "done"}]
+        for ask, of_one in zip("abc", events, strict=True)
+    )
+
+
+def test_no_more_than_a_few_may_wait():
+    go = threading.Event()
+
+    async def crowd():
+        line = Line(lambda _, __: go.wait())
+        waiting = [asyncio.create_task(told(line, number)) for number in range(MOST_WAITING)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(FullLineError):
+            await told(line, "one more")
+        go.set()
+        await asyncio.gather(*waiting)
+        return await told(line, "later")
+
+    assert asyncio.run(crowd())[-1] == {"event": "done"}
+
+
+def test_what_fails_is_told_in_one_sentence_and_the_next_is_served():
+    def work(ask, _):
+        raise InputError(f"no {ask}")
+
+    async def two():
+        line = Line(work)
+        return await told(line, "waltz"), await told(line, "march")
+
+    first, second = asyncio.run(two())
+    assert first[-1] == {"event": "error", "error": "no waltz"}
+    assert second[-1] == {"event": "error", "error": "no march"}
