@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +41,7 @@ class Arrangement:
         late: ticks by which the song is later than the file.
         lines: where the bars of the file begin and the last one ends, in positions (1/12 quarter) of the song. They are
             the song's own where the file's cannot be believed, see `beats.place`.
+        players: by program, the one of the six that it is known to play for.
     """
 
     file: EventFile
@@ -49,36 +50,43 @@ class Arrangement:
     metre: str
     late: int
     lines: Sequence[int]
+    players: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, file: EventFile, metres: Sequence[str] = _METRES) -> Arrangement:
+    def of(
+        cls, file: EventFile, metres: Sequence[str] = _METRES, players: Mapping[int, int] | None = None
+    ) -> Arrangement:
         """Arrange a file: its instruments are the six if it has these, once each, or else see `six_tracks.roles_of`.
 
         Args:
             file: the file.
             metres: see `beats.place`.
+            players: by program, the one of the six that it is known to play for: a koto for the piano.
 
         Raises:
             InputError: none of its instruments is one of the six, or its metre is none that the tokens have.
         """
-        players: dict[Player, list[FileNote]] = defaultdict(list)
+        stand_for = {program: program for program in NAMES} | dict(players or {})
+        notes_of: dict[Player, list[FileNote]] = defaultdict(list)
         for note in file.notes:
-            players[note.player].append(note)
+            notes_of[note.player].append(note)
         song = copy(file.song)
-        song.instruments = [_instrument(file, player, notes) for player, notes in players.items()]
-        six = _is_six(file, players)
+        song.instruments = [_instrument(file, player, notes) for player, notes in notes_of.items()]
+        six = _is_six(file, notes_of, stand_for)
         placement, believed = _placed(song, metres, believe=six)
         there = moved(song, placement)
-        roles = {index: player.program for index, player in enumerate(players)} if six else roles_of(there)
+        own = {index: stand_for.get(player.program, player.program) for index, player in enumerate(notes_of)}
+        roles = own if six else roles_of(there)
         if not roles:
             raise InputError(
                 "A piece to start from must have notes of a lead, drums, bass, guitar, piano or strings (programs "
                 "0-7, 24-54, 73-88), but this one has none."
             )
-        named = {player: roles[index] for index, player in enumerate(players) if index in roles}
+        named = {player: roles[index] for index, player in enumerate(notes_of) if index in roles}
         late = int(to_positions(placement.shift, song.ticks_per_beat))
         lines = song_grid(song).lines + late if believed else song_grid(there).lines
-        return cls(file, merged_to(there, roles), named, placement.metre, placement.shift, [0, *lines[1:].tolist()])
+        bars = [0, *lines[1:].tolist()]
+        return cls(file, merged_to(there, roles), named, placement.metre, placement.shift, bars, players or {})
 
     @property
     def bar(self) -> int:
@@ -87,7 +95,7 @@ class Arrangement:
 
     def in_half_bars(self) -> Arrangement:
         """The same, with bars of 2/4 as they are."""
-        return Arrangement.of(self.file, (*_METRES, "2/4"))
+        return Arrangement.of(self.file, (*_METRES, "2/4"), self.players)
 
     def later(self, bars: int) -> Arrangement:
         """The piece with empty bars of the song before it, under the programs, controllers and tempo of its start.
@@ -102,7 +110,7 @@ class Arrangement:
         song.instruments = [_later(track, added) for track in self.song.instruments]
         own = [self.bar * bar for bar in range(bars)]
         lines = [*own, *(line + own[-1] + self.bar for line in self.lines)]
-        return Arrangement(file, song, self.roles, self.metre, 0, lines)
+        return Arrangement(file, song, self.roles, self.metre, 0, lines, self.players)
 
     def programs(self, begin: int, end: int) -> dict[int, int]:
         """What program plays each of the six between two positions of the song, see `rewritten`."""
@@ -210,11 +218,12 @@ def _struck(notes: Iterable[Note], kept: Sequence[FileNote]) -> Iterator[Note]:
             insort(begins, note.start)
 
 
-def _is_six(file: EventFile, players: Collection[Player]) -> bool:
-    """Whether a file has the six instruments and no others: each once, or by its own name."""
+def _is_six(file: EventFile, players: Collection[Player], stand_for: Mapping[int, int]) -> bool:
+    """Whether a file has the six instruments, or what stands for them, and no others: each once, or by its name."""
     programs = [player.program for player in players]
     named = all(file.names[player.track] == NAMES.get(player.program) for player in players)
-    return set(programs) <= set(NAMES) and (named or len(set(programs)) == len(programs))
+    roles = {stand_for.get(program) for program in programs}
+    return None not in roles and (named or len(roles) == len(programs))
 
 
 def _instrument(file: EventFile, player: Player, notes: Iterable[FileNote]) -> Instrument:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     listening.listen()  # a browser that is faster than the server waits
     if not args.no_browser:
         webbrowser.open(address)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listening])
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run([listening])
     return 0
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.composing.composer import Composer, plan_of
-from fairseq_meloformer.composing.parts import understand
+from fairseq_meloformer.composing.parts import players_of, understand
 from fairseq_meloformer.composing.piece import Piece, Progress, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.errors import InputError
@@ -71,11 +71,14 @@ class Maker:
         pieces = composer.compose(requests, _settings(ask), plan, on_bar=_teller(tell))
         for number, piece in enumerate(pieces):
             moved = piece.request.transposition + int(piece.about.get("moved_to_key", 0))
-            self._keep(tell, number, piece, {**_about(ask, [], number), "shift": -moved})
+            row = {**_about(ask, [], number), "shift": -moved, "stand_ins": _stand_ins(piece)}
+            self._keep(tell, number, piece, row)
 
     def _recompose(self, ask: ComposeAsk, wanted: Passage, tell: Tell) -> None:
         original = self.shelf.get(wanted.piece)
-        passage = _passage(wanted, self.shelf.path(wanted.piece).read_bytes(), original.get("shift"))
+        stand_ins = original.get("stand_ins", [])
+        arrangement = Arrangement.of(EventFile.read(self.shelf.path(wanted.piece)), players=dict(stand_ins))
+        passage = _passage(wanted, arrangement, original.get("shift"))
         _short_enough(passage.total)
         text = ask.text or str(original["text"])
         defaults = Request("", seed=ask.seed, bars=passage.total, transposition=-passage.shift)
@@ -83,7 +86,8 @@ class Maker:
         pieces = composer.recompose(_requests(ask, text, defaults), _settings(ask), passage, on_bar=_teller(tell))
         for number, piece in enumerate(pieces):
             bars = [passage.first, passage.last]
-            row = {**_about(ask, original["made"], number), "text": text, "shift": passage.shift, "written": bars}
+            about = _about(ask, original["made"], number)
+            row = {**about, "text": text, "shift": passage.shift, "stand_ins": stand_ins, "written": bars}
             self._keep(tell, number, piece, row)
 
     def _plan(self, ask: ComposeAsk) -> tuple[Tensor | None, int]:
@@ -113,6 +117,7 @@ class Maker:
         (parts,) = understand(self.probe, [request])
         rows = [part.as_row() for part in parts]
         wishes = parts[0].exact
+        named = {one.program: one for part in reversed(parts) for one in part.exact.instruments}
         return {
             "text": text,
             "tempo": wishes.tempo,
@@ -122,9 +127,7 @@ class Maker:
             "seconds": wishes.seconds,
             "axes": dict(zip(AXES, _mean(rows), strict=True)),
             "programs": rows[0]["programs"],
-            "instruments": [
-                {"name": one.name, "program": one.program, "wanted": one.wanted} for one in wishes.instruments
-            ],
+            "instruments": [{"name": one.name, "program": one.program, "wanted": one.wanted} for one in named.values()],
             "said": list(dict.fromkeys(said for row in rows for said in row["said"])),
             "not_honoured": list(dict.fromkeys(phrase for row in rows for phrase in row["not_honoured"])),
             "sections": [
@@ -161,8 +164,7 @@ def _settings(ask: ComposeAsk) -> Settings:
     return Settings(sampling=sampling, strength=ask.strength, guidance_scale=ask.guidance_scale)
 
 
-def _passage(wanted: Passage, data: bytes, shift: int | None) -> Infilling:
-    arrangement = Arrangement.of(EventFile.of(data))
+def _passage(wanted: Passage, arrangement: Arrangement, shift: int | None) -> Infilling:
     programs = frozenset(_PROGRAMS[name] for name in wanted.tracks) or None
     if wanted.after is not None:
         return Infilling.after(arrangement, wanted.after, shift=shift, programs=programs)
@@ -170,6 +172,12 @@ def _passage(wanted: Passage, data: bytes, shift: int | None) -> Infilling:
         return Infilling.before(arrangement, wanted.before, shift=shift, programs=programs)
     first, last = wanted.bars or (1, 1)
     return Infilling.of(arrangement, first, last, shift=shift, programs=programs)
+
+
+def _stand_ins(piece: Piece) -> list[tuple[int, int]]:
+    """Programs of a piece that play for one of the six, each with that one."""
+    texts = [section.text for section in piece.request.sections] or [piece.request.text]
+    return [(program, role) for role, program in players_of(texts).items() if program not in NAMES]
 
 
 def _about(ask: ComposeAsk, made: Sequence[Row], number: int) -> Row:

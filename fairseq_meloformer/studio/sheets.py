@@ -1,6 +1,7 @@
 """A piece as the page draws and plays it: notes, bar lines and tracks in seconds, as JSON."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
@@ -19,8 +20,12 @@ Row = dict[str, Any]
 MOST_NOTES: Final = 40_000
 
 
-def sheet(data: bytes) -> Row:
+def sheet(data: bytes, stand_ins: Mapping[int, int] | None = None) -> Row:
     """What the page needs of a MIDI file.
+
+    Args:
+        data: of the file.
+        stand_ins: see `Arrangement.of`.
 
     Returns:
         `lines`: seconds of the bar lines, bars being counted as they are for writing bars anew. `tempo`: quarters per
@@ -36,7 +41,7 @@ def sheet(data: bytes) -> Row:
     if not 1 <= len(file.notes) <= MOST_NOTES:
         raise InputError(f"a piece must have from 1 to {MOST_NOTES} notes, received {len(file.notes)}")
     try:
-        arrangement = Arrangement.of(file)
+        arrangement = Arrangement.of(file, players=stand_ins)
     except InputError:
         arrangement = None
     if arrangement is None:

@@ -1,5 +1,6 @@
 """Pieces of a studio on disk: a MIDI file and what is known of it, under names that nobody guesses."""
 
+import base64
 import json
 import re
 import secrets
@@ -49,7 +50,7 @@ class Shelf:
         path = self.folder / f"{name}.mid"
         save(path)
         try:
-            row = {**row, "id": name, **sheet(path.read_bytes())}
+            row = {**row, "id": name, **sheet(path.read_bytes(), dict(row.get("stand_ins", [])))}
             write_json(path.with_suffix(".json"), row)
         except InputError:
             path.unlink()
@@ -113,8 +114,15 @@ class Shelf:
             return out.read_bytes()
 
     def _recipe(self, name: str) -> Row:
+        """All that makes the piece again: what was asked for step by step, and the files that this starts from."""
         row = self.get(name)
-        return {key: row[key] for key in ("text", "made", "attributes", "understood") if key in row}
+        needed = {step["plan_from"] for step in row["made"] if "plan_from" in step}
+        if not row["made"]:
+            needed.add(name)
+        elif "passage" in row["made"][0]:
+            needed.add(row["made"][0]["passage"]["piece"])
+        files = {one: base64.b64encode(self.path(one).read_bytes()).decode() for one in sorted(needed)}
+        return {**{key: row[key] for key in ("text", "made", "attributes", "understood") if key in row}, "files": files}
 
     def _all(self, name: str) -> bytes:
         title, target = self.file_name(name), BytesIO()

@@ -74,6 +74,15 @@ def test_the_song_is_what_merging_makes_of_the_file(real_music):
     assert compared > 5
 
 
+def test_what_is_known_to_play_for_one_of_the_six_is_read_as_that(tmp_path):
+    file = made(tmp_path, (0, 107, "Koto", quarters(32, 50)), (1, 78, "Whistle", quarters(32, 72)))
+    arrangement = Arrangement.of(file, players={107: 0, 78: 80})
+    assert {player.program: role for player, role in arrangement.roles.items()} == {107: 0, 78: 80}
+    assert {player.program: role for player, role in arrangement.in_half_bars().roles.items()} == {107: 0, 78: 80}
+    new = arrangement.rewritten(0, 48, {0}, {0: [Note(64, 55, 0, 480)]})
+    assert {program for *_, program, _, _, _ in played(new)} == {107, 78}
+
+
 def test_new_notes_go_where_most_of_the_role_is_in_these_bars(tmp_path):
     file = made(
         tmp_path,

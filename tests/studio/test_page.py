@@ -94,7 +94,7 @@ def loudest(page, seconds):
 def test_a_sentence_is_composed_played_and_muted(visit):
     page = visit()
     assert page.inner_text("#compose") == "Compose"
-    compose(page, "storm, loud, piano", 4, count=2)
+    compose(page, "storm, loud, piano", 2, count=2)
     assert page.inner_text("#tabs .title") == "storm, loud, piano"
     assert page.locator("#tabs [role=tab]").count() == 2
     page.click("#play")
@@ -124,14 +124,15 @@ def test_it_speaks_chinese_and_the_first_bar_is_there_while_the_rest_is_written(
     assert page.inner_text("#compose") == "作曲"
     page.fill("#text", "暴风雨，80 bpm，古筝")
     page.wait_for_selector("#understood >> text=筝")
-    page.fill("#bars", "6")
+    page.fill("#bars", "4")
+    page.fill("#count", "1")
     page.click("#compose")
     until(page, "studio.current()?.growing && studio.current().tracks[0].notes.length > 0")
-    assert page.evaluate("studio.current().lines.length - 1") < 6
+    assert page.evaluate("studio.current().lines.length - 1") < 4
     page.click("#play")
     until(page, "studio.player.position > 0.2")
     page.wait_for_selector("#cancel", state="hidden")
-    assert page.evaluate("studio.current().lines.length - 1") == 6
+    assert page.evaluate("studio.current().lines.length - 1") == 4
     assert page.evaluate("studio.player.playing")
     page.click("#language")
     assert page.inner_text("#compose") == "Compose"
@@ -197,11 +198,12 @@ def test_hostile_files_and_sentences_run_no_script(visit, tmp_path):
 def test_two_visitors_wait_for_one_another_and_whoever_cancels_makes_room(visit):
     one, other = visit(), visit("zh-CN")
     one.fill("#text", "a long march")
-    one.fill("#bars", "100")
+    one.fill("#bars", "32")
+    one.fill("#count", "1")
     one.click("#compose")
     until(one, "studio.current()")
     other.fill("#text", "流星雨")
-    other.fill("#bars", "2")
+    other.fill("#bars", "1")
     other.click("#compose")
     other.wait_for_selector("#progress >> text=前面还有 1 个")
     one.click("#cancel")
@@ -213,7 +215,7 @@ def test_two_visitors_wait_for_one_another_and_whoever_cancels_makes_room(visit)
 
 def test_a_link_gives_the_same_piece_again(visit):
     page = visit()
-    compose(page, "江南烟雨", 2)
+    compose(page, "江南烟雨", 1)
     link = urlsplit(page.get_attribute("#take a:last-child", "href"))
     other = visit(path=f"/#{link.fragment}")
     assert other.input_value("#text") == "江南烟雨"

@@ -1,5 +1,6 @@
 """The studio as programs use it."""
 
+import base64
 import io
 import json
 import threading
@@ -110,6 +111,21 @@ def test_a_corrected_reading_is_what_is_composed_to(client):
     assert client.get("/understand", params={"text": "暴风雨"}).json()["axes"]["loudness"] > 0
 
 
+def test_instruments_beside_the_six_can_be_written_anew_too(client):
+    ask = {"text": "古筝，长笛", "bars": 2, "seed": 1}
+    (piece,) = pieces(client, ask)
+    roles = {track["program"]: track["role"] for track in piece["tracks"]}
+    assert 107 in roles
+    assert None not in roles.values()
+    (changed,) = pieces(client, {"passage": {"piece": piece["id"], "bars": [1, 2], "tracks": [roles[107]]}})
+
+    def by(one, koto):
+        return [note for note in notes(client, one) if (note[0] == 107) == koto]
+
+    assert by(changed, koto=False) == by(piece, koto=False)
+    assert by(changed, koto=True) != by(piece, koto=True)
+
+
 def test_a_brought_file_is_shown_and_can_be_the_plan(client, piece):
     data = client.get(f"/pieces/{piece['id']}.mid").content
     name = "<img src=x onerror=alert(1)>.mid"
@@ -117,6 +133,10 @@ def test_a_brought_file_is_shown_and_can_be_the_plan(client, piece):
     assert brought["text"] == name
     assert brought["tracks"] == piece["tracks"]
     assert brought["id"] != piece["id"]
+    (planned,) = pieces(client, {"text": "storm", "plan_from": brought["id"]})
+    assert len(planned["lines"]) == len(brought["lines"])
+    recipe = client.get(f"/pieces/{planned['id']}.json").json()
+    assert base64.b64decode(recipe["files"][brought["id"]]) == data
 
 
 @pytest.mark.parametrize("kind", ["mid", "musicxml", "png", "json", "wav", "zip"])
@@ -218,7 +238,9 @@ def test_chips_change_the_sentence(client):
     assert understood(first["text"], without=107)["instruments"] == []
     assert understood("calm", instrument="flute")["text"] == "calm, flute"
     assert understood("a calm waltz in D major", key="")["key"] is None
-    assert understood("1-2: calm | 3-4: storm")["sections"][1]["text"] == "storm"
+    timeline = understood("1-2: calm | 3-4: storm, flute")
+    assert timeline["sections"][1]["text"] == "storm, flute"
+    assert [one["name"] for one in timeline["instruments"]] == ["flute"]
 
 
 def test_the_interface_is_described(client):

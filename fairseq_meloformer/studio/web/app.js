@@ -1,7 +1,7 @@
 // The page: what is asked for, what comes of it, and its versions.
 
 import { Blocks } from "./blocks.js";
-import { Player } from "./player.js";
+import { InsecureError, Player } from "./player.js";
 import { Roll } from "./roll.js";
 import * as server from "./server.js";
 import { chips, element, sliders } from "./understood.js";
@@ -24,6 +24,7 @@ let axes = {}; // sliders that were moved
 let plan = null; // a piece whose plan is followed
 let shared = null; // steps that a link or a file brought
 let running = null; // what cancels the composing
+let asks = 0; // so many so far
 let reading = null; // what cancels the reading of the sentence
 let tracks = new Set(); // roles that are to be written anew; none for all
 
@@ -119,7 +120,7 @@ async function compose(ask) {
   running = new AbortController();
   const { signal } = running;
   const before = at;
-  const key = crypto.randomUUID();
+  const key = `asked ${++asks} `;
   const drafts = { pieces: [], chosen: 0, key };
   let finished = false;
   busy(true);
@@ -335,10 +336,14 @@ function copyLink(piece) {
   return button;
 }
 
-// Steps that made a piece, offered to be taken again.
-function offer(made) {
-  if (!Array.isArray(made) || !made.length || made[0].passage) throw new Error(word("brought"));
-  shared = made;
+// Steps that made a piece, offered to be taken again; `files` are the ids here of pieces that they need, by their old ids.
+function offer(made, files = {}) {
+  if (!Array.isArray(made) || !made.length) throw new Error(word("noRecipe"));
+  shared = made.map((step) => ({
+    ...step,
+    ...(step.plan_from && { plan_from: files[step.plan_from] ?? step.plan_from }),
+    ...(step.passage && { passage: { ...step.passage, piece: files[step.passage.piece] } }),
+  }));
   const [first] = made;
   $("text").value = String(first.text ?? "");
   $("bars").value = first.bars ?? "";
@@ -353,7 +358,7 @@ function offer(made) {
 async function repeat(made) {
   let last = null;
   for (const step of made) {
-    const passage = step.passage ? { passage: { ...step.passage, piece: last.id } } : {};
+    const passage = step.passage ? { passage: { ...step.passage, piece: step.passage.piece ?? last.id } } : {};
     [last] = await compose({ ...step, ...passage });
     if (!last) return;
   }
@@ -369,19 +374,29 @@ function fromLink() {
   }
 }
 
+function add(piece) {
+  versions = [...versions.slice(0, at + 1), { pieces: [{ ...piece, key: piece.id }], chosen: 0 }];
+  at = versions.length - 1;
+  $("error").hidden = true;
+  player.pause();
+  present({ from: 0 });
+  keep();
+}
+
 async function bring(file) {
   try {
     if (file.name.endsWith(".json")) {
-      offer(JSON.parse(await file.text()).made);
+      const { text, made, files } = JSON.parse(await file.text());
+      const brought = {};
+      for (const [id, data] of Object.entries(files ?? {})) {
+        const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+        brought[id] = (await server.bring(new File([bytes], text ?? ""))).id;
+      }
+      if (made?.length || !Object.keys(brought).length) offer(made, brought);
+      else add(await server.piece(Object.values(brought)[0]));
       return;
     }
-    const piece = await server.bring(file);
-    versions = [...versions.slice(0, at + 1), { pieces: [{ ...piece, key: piece.id }], chosen: 0 }];
-    at = versions.length - 1;
-    $("error").hidden = true;
-    player.pause();
-    present({ from: 0 });
-    keep();
+    add(await server.bring(file));
   } catch (error) {
     fail(error);
   }
@@ -430,7 +445,8 @@ function tick() {
   requestAnimationFrame(tick);
 }
 
-const toggle = () => (player.playing ? player.pause() : player.play().catch((error) => fail(new Error(`${word("silent")} ${error.message}`))));
+const toggle = () => (player.playing ? player.pause() : player.play().catch(mute));
+const mute = (error) => fail(new Error(error instanceof InsecureError ? word("insecure") : `${word("silent")} ${error.message}`));
 
 $("text").oninput = () => {
   shared = null;

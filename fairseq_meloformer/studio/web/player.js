@@ -8,6 +8,9 @@ const LATE = 0.1; // seconds between asking for a note and hearing it
 const HIDDEN = 1.5; // the same where the browser wakes a hidden page once a second
 const VOLUME = 7; // MIDI controller
 
+// Browsers have audio worklets only where nobody on the way could have changed them.
+export class InsecureError extends Error {}
+
 export class Player extends EventTarget {
   piece = null;
   playing = false;
@@ -47,7 +50,9 @@ export class Player extends EventTarget {
   }
 
   async #open() {
-    this.context = new AudioContext();
+    const context = new AudioContext();
+    if (!context.audioWorklet) throw new InsecureError();
+    this.context = context;
     const bank = soundfont();
     await this.context.audioWorklet.addModule("/web/vendor/spessasynth_lib/spessasynth_processor.min.js");
     this.synth = new WorkletSynthesizer(this.context);

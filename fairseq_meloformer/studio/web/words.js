@@ -71,6 +71,8 @@ const WORDS = {
     shared: "Compose the shared piece",
     addSection: "+ section",
     silent: "No soundfont is installed on the server: there is no sound.",
+    noRecipe: "This file does not say how a piece was made.",
+    insecure: "Browsers play sound only from this machine itself or over https; take the WAV instead.",
     major: "major",
     minor: "minor",
     axes: {
@@ -155,6 +157,8 @@ const WORDS = {
     shared: "作出分享的这首",
     addSection: "＋段落",
     silent: "服务器没有安装音色库，所以没有声音。",
+    noRecipe: "这个文件没有说明乐曲是怎样作出的。",
+    insecure: "浏览器只在本机或 https 下播放声音；可以下载 WAV。",
     major: "大调",
     minor: "小调",
     axes: {
