@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from fairseq_meloformer.composing.harmony import astray
 from fairseq_meloformer.composing.parts import Part
 from fairseq_meloformer.composing.piece import Piece
 from fairseq_meloformer.measures.attributes import AXES, Attributes, Value, measure
@@ -19,6 +20,7 @@ _LEAST_TARGET: Final = 0.5
 # place, 14 % if it does not count, 16 % of first candidates.
 _DRONE: Final = 0.6
 _DRONE_BARS: Final = 4
+_CHORDS: Final = 2.0  # two wholly missed axes count as much as no bar that has its chord
 
 
 def nearest(candidates: Sequence[Piece], parts: Sequence[Part], quantiles: Quantiles) -> Piece:
@@ -34,7 +36,10 @@ def _distance(piece: Piece, parts: Sequence[Part], quantiles: Quantiles) -> floa
     total = 0.0
     for part in parts:
         last = min(part.last or bars, bars)
-        total += _missed(measure(song, part.first, last), part, quantiles) * (last - part.first) / bars
+        missed = _missed(measure(song, part.first, last), part, quantiles)
+        if part.chords:
+            missed += _CHORDS * astray(Song(piece.tokens, piece.metre).passage(part.first, last), part)
+        total += missed * (last - part.first) / bars
     return total + drone(song)
 
 
@@ -44,7 +49,7 @@ def _missed(attributes: Attributes, part: Part, quantiles: Quantiles) -> float:
     missed = sum(
         abs(value) * shortfall(value, positions.get(axis)) for axis, value in part.profile.items() if axis in AXES
     )
-    if part.exact.key is not None and not _same_mode(attributes.get("key"), part.exact.key):
+    if part.wishes.key is not None and not _same_mode(attributes.get("key"), part.wishes.key):
         missed += 1  # as a wholly missed axis
     return missed
 
@@ -54,9 +59,13 @@ def shortfall(asked: float, position: float | None) -> float:
 
     More than asked is no fault, since a reading of 0.3 says how sure it is rather than how much is wanted.
     """
-    target = max(abs(asked), _LEAST_TARGET)
     reached = -1.0 if position is None else position * (1 if asked > 0 else -1)
-    return (max(0.0, target - reached) / (1 + target)) ** 2
+    return (max(0.0, target(asked) - reached) / (1 + target(asked))) ** 2
+
+
+def target(asked: float) -> float:
+    """How far from the median, from 0 to 1, is what is asked for."""
+    return max(abs(asked), _LEAST_TARGET)
 
 
 def drone(song: Song) -> float:

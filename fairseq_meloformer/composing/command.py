@@ -194,12 +194,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reading(row: dict[str, Any]) -> str:
-    """One line on what was understood of a piece's text and what of it was not kept; none where no text was read."""
-    parts = row.get("full_system", {}).get("understood", [])
-    said, unkept = (
-        list(dict.fromkeys(one for part in parts for one in part[name])) for name in ("said", "not_honoured")
-    )
-    told = [f"{name}: {', '.join(found)}" for name, found in (("understood", said), ("not kept", unkept)) if found]
+    """One line on what was understood of a piece's text and what of it was not kept; none where that is nothing."""
+    found = (("understood", row["understood"]), ("not kept", row["not_honoured"]))
+    told = [f"{name}: {', '.join(said)}" for name, said in found if said]
     return f"{row['piece']}: {'; '.join(told)}\n" if told else ""
 
 
@@ -248,7 +245,11 @@ def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt
 
 
 def _passage(args: argparse.Namespace, original: Original) -> Infilling:
-    """The bars to compose."""
+    """The bars to compose, and whether to the piece's own text."""
+    return dataclasses.replace(_bars_of(args, original), own=not (args.text or args.prompts))
+
+
+def _bars_of(args: argparse.Namespace, original: Original) -> Infilling:
     programs = _programs(args.tracks) if args.tracks else None
     if args.after:
         return Infilling.after(original.arrangement, args.after, shift=original.shift, programs=programs)

@@ -16,12 +16,23 @@ from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.composing.decoding import Plan, Songs, write
 from fairseq_meloformer.composing.full_system import DecodingControl
 from fairseq_meloformer.composing.marks import marked
-from fairseq_meloformer.composing.parts import key_of, named, players_of
+from fairseq_meloformer.composing.parts import (
+    Part,
+    key_of,
+    metre_of,
+    named,
+    named_players,
+    only_planned,
+    players_of,
+    told,
+    understand,
+)
 from fairseq_meloformer.composing.piece import OnBar, Piece, Progress, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import plan_requests
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
+from fairseq_meloformer.midi.metre import FOUR_FOUR
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import NAMES
 from fairseq_meloformer.museformer.bias import Bias
@@ -153,30 +164,45 @@ class Composer:
         requests = _requests(wanted, bars, seed)
         if not requests:
             return []
-        drafts, bias, number = requests, None, 1
-        parts = [] if self.control is None else self.control.understand(requests)
-        if self.control is not None:
-            number = self.control.best_of
+        control, planned = self.control, settings.injected and oracle is None
+        if control is None:
+            parts = understand(None, requests) if planned else [[] for _ in requests]
+            made = self._made(requests, settings, oracle, None, on_bar)
+            chosen = [replace(piece, midi=marked(piece.midi, piece.request.sections)) for piece in made]
+            parts = [[only_planned(part) for part in of_one] for of_one in parts]
+        else:
+            settled = map(control.settled, requests, understand(control.probe, requests))
+            sized, parts = (list(column) for column in zip(*settled, strict=True))
             # All candidates are as long as the first: a long one among them would be waited for in vain.
-            sized = self._sized(requests) if settings.injected and oracle is None else requests
-            drafts = [
-                draft
-                for request, of_one in zip(sized, parts, strict=True)
-                for draft in self.control.candidates(request, of_one)
-            ]
-            bias = self.control.bias(self.vocabulary, [of_one for of_one in parts for _ in range(number)])
+            sized = self._sized(sized) if planned else sized
+            drafts = [draft for request in sized for draft in control.candidates(request)]
+            made = self._made(drafts, settings, oracle, parts, on_bar)
+            candidates = [made[first : first + control.best_of] for first in range(0, len(made), control.best_of)]
+            chosen = list(map(control.choose, candidates, requests, parts))
+        return [_told(piece, of_one) for piece, of_one in zip(chosen, parts, strict=True)]
+
+    def _made(
+        self,
+        drafts: Sequence[Request],
+        settings: Settings,
+        oracle: Tensor | tuple[Tensor, Tensor] | None,
+        parts: Sequence[Sequence[Part]] | None,
+        on_bar: OnBar | None,
+    ) -> list[Piece]:
+        """A piece for each draft; the parts are those of the requests of which drafts are candidates."""
         plan = self._plan(drafts, settings, oracle) if settings.injected else None
-        songs = self._songs(drafts, self._bars(drafts, plan), plan, bias)
-        settled = [number == 1 and key_of(of_one) is None for of_one in parts] or [True] * len(requests)
-        told = None if on_bar is None else self._teller(on_bar, drafts, songs.bars, number, settled)
+        bars = self._bars(drafts, plan)
+        bias, metres, number, settled = None, [FOUR_FOUR] * len(drafts), 1, [True] * len(drafts)
+        if self.control is not None and parts is not None:
+            number = self.control.best_of
+            metres = [metre_of(of_one) for of_one in parts for _ in range(number)]
+            of_drafts = [of_one for of_one in parts for _ in range(number)]
+            bias = self.control.bias(self.vocabulary, of_drafts, max(bars), metres)
+            settled = [number == 1 and (key_of(of_one) is None or of_one[0].chords != ()) for of_one in parts]
+        songs = replace(self._songs(drafts, bars, plan, bias), metres=metres)
+        told = None if on_bar is None else self._teller(on_bar, drafts, songs, number, settled)
         written = write(self.model, self.vocabulary, songs, settings, told)
-        made = [self._piece(request, song) for request, song in zip(drafts, written, strict=True)]
-        if self.control is None:
-            return [replace(piece, midi=marked(piece.midi, piece.request.sections)) for piece in made]
-        return [
-            self.control.choose(made[index * number : (index + 1) * number], request, of_one)
-            for index, (request, of_one) in enumerate(zip(requests, parts, strict=True))
-        ]
+        return [self._piece(draft, song, metre) for draft, song, metre in zip(drafts, written, metres, strict=True)]
 
     def recompose(
         self, requests: Sequence[Request], settings: Settings, passage: Infilling, *, on_bar: OnBar | None = None
@@ -201,29 +227,36 @@ class Composer:
             return []
         wanted = [passage.in_whole(request) for request in requests]
         plan = self._held(self._plan(wanted, settings), passage) if settings.injected else None
-        own = frozenset(passage.arrangement.roles.values())
-        written = [passage.programs or own] * len(wanted)
-        bias = None
-        if self.control is not None:
-            parts = self.control.understand(wanted)
+        own, metres = frozenset(passage.arrangement.roles.values()), [passage.arrangement.metre] * len(wanted)
+        written, bias = [passage.programs or own] * len(wanted), None
+        if self.control is None:
+            parts = [[part if passage.own else only_planned(part) for part in one] for one in understand(None, wanted)]
+        else:
+            parts = [[passage.kept(part) for part in of_one] for of_one in understand(self.control.probe, wanted)]
+            heard = parts
             if passage.programs is None:
                 written = [named(of_one) or own.union(*(part.required for part in of_one)) for of_one in parts]
             else:
-                parts = [[part.of_tracks(passage.programs) for part in of_one] for of_one in parts]
-            bias = self.control.bias(self.vocabulary, parts).since(range(len(wanted)), passage.begin)
+                heard = [[part.of_tracks(passage.programs) for part in of_one] for of_one in parts]
+            bias = self.control.bias(self.vocabulary, heard, passage.total, metres)
+            bias = bias.since(range(len(wanted)), passage.begin)
         prompt = self.vocabulary.ids(passage.prompt)
         songs = self._songs(wanted, [passage.written] * len(wanted), plan, bias)
         given = [passage.given(programs) for programs in written]
-        pitches, metres = [passage.pitches] * len(wanted), [passage.arrangement.metre] * len(wanted)
+        pitches = [passage.pitches] * len(wanted)
         songs = replace(songs, prompts=[prompt] * len(wanted), given=given, pitches=pitches, metres=metres)
-        told = None if on_bar is None else self._teller(on_bar, wanted, songs.bars, 1, [True] * len(wanted))
+        told = None if on_bar is None else self._teller(on_bar, wanted, songs, 1, [True] * len(wanted))
         pieces = []
         made = write(self.model, self.vocabulary, songs, settings, told)
-        for request, programs, song in zip(wanted, written, made, strict=True):
+        for request, programs, song, of_one in zip(wanted, written, made, parts, strict=True):
             tokens = self.vocabulary.tokens(song)
             file = passage.splice(tokens[len(prompt) :], programs)
-            about = {"written": [name for program, name in NAMES.items() if program in programs]}
-            pieces.append(Piece(request, [*tokens, *passage.rest], file.song, about, file))
+            about = {
+                "written": [name for program, name in NAMES.items() if program in programs],
+                "players": named_players({role: program for program, role in passage.arrangement.players.items()}),
+            }
+            piece = Piece(request, [*tokens, *passage.rest], file.song, metres[0], about=about, file=file)
+            pieces.append(_told(piece, of_one))
         return pieces
 
     def _plan(
@@ -296,23 +329,31 @@ class Composer:
     ) -> Songs:
         changes = [{section.first - 1 for section in request.sections} for request in requests]
         seeds, pitches = [request.seed for request in requests], [_playable(request) for request in requests]
-        return Songs([[]] * len(requests), bars, seeds, changes, pitches, plan, bias)
+        return Songs([[]] * len(requests), bars, seeds, changes, pitches, [FOUR_FOUR] * len(requests), plan, bias)
 
     def _teller(
-        self, on_bar: OnBar, drafts: Sequence[Request], totals: Sequence[int], candidates: int, settled: Sequence[bool]
+        self, on_bar: OnBar, drafts: Sequence[Request], songs: Songs, candidates: int, settled: Sequence[bool]
     ) -> Callable[[int, list[int]], None]:
         """What turns a song's number and ids into `Progress`."""
 
         def told(row: int, ids: list[int]) -> None:
             piece, candidate = divmod(row, candidates)
-            bars, tokens = ids.count(BAR_END), self.vocabulary.tokens(ids)
-            on_bar(Progress(drafts[row], piece, candidate, candidates, bars, totals[row], tokens, settled[piece]))
+            bars, tokens, metre = ids.count(BAR_END), self.vocabulary.tokens(ids), songs.metres[row]
+            total = songs.bars[row]
+            on_bar(Progress(drafts[row], piece, candidate, candidates, bars, total, tokens, metre, settled[piece]))
 
         return told
 
-    def _piece(self, request: Request, song: list[int]) -> Piece:
+    def _piece(self, request: Request, song: list[int], metre: str) -> Piece:
         tokens = self.vocabulary.tokens(song)
-        return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition)))
+        return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition), metre), metre)
+
+
+def _told(piece: Piece, parts: Sequence[Part]) -> Piece:
+    """A piece with what was understood of its text, and what of it was not kept."""
+    unheard = ["the text (nothing that is injected is made of it)"] if piece.request.text else []
+    understood, unkept = told(piece.request, parts) if parts else ([], unheard)
+    return replace(piece, understood=understood, not_honoured=unkept)
 
 
 def _requests(wanted: Sequence[str | Request], bars: int | None, seed: int) -> list[Request]:

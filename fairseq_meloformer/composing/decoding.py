@@ -68,10 +68,10 @@ class Songs:
         seeds: of each.
         tempo_changes: bars of each, from 0, that may leave a steady tempo for another.
         pitches: that can be played in each, by program.
+        metres: of each, such as "4/4".
         plan: what they follow; None for plain MuseFormer.
         bias: added to the logits.
         given: what each keeps of its bars.
-        metres: of each, such as "4/4", which it is if None.
     """
 
     prompts: list[list[int]]
@@ -79,10 +79,10 @@ class Songs:
     seeds: list[int]
     tempo_changes: list[set[int]]
     pitches: Sequence[Mapping[int, range] | None]
+    metres: Sequence[str]
     plan: Plan | None = None
     bias: Bias | None = None
     given: list[Given] | None = None
-    metres: list[str] | None = None
 
     def of_pass(self, number: int, songs: list[list[int]], rows: list[int], view: range) -> "Songs":
         """What a pass has to write: these rows, whose bars it numbers from the view's first on."""
@@ -93,10 +93,10 @@ class Songs:
             [seed_of(self.seeds[row], number) for row in rows],
             [{bar - first for bar in self.tempo_changes[row] if bar >= first} for row in rows],
             [self.pitches[row] for row in rows],
+            [self.metres[row] for row in rows],
             None if self.plan is None else self.plan.of(rows, first),
             None if self.bias is None else self.bias.since(rows, first),
             None if self.given is None else [self.given[row].since(first) for row in rows],
-            None if self.metres is None else [self.metres[row] for row in rows],
         )
 
 

@@ -1,12 +1,13 @@
 """The full system: decoding control on top of the injected plan, by constraints, tilted logits and choosing candidates.
 
-What a prompt says outright (a tempo, a key, instruments) is kept exactly. What it is understood to ask for otherwise
-tilts the logits, and of several candidates the one that is measured to be nearest to it, and does not stay on a note,
-is kept. "Bridge only" is composing without any of this; reports keep the two apart.
+What a prompt says outright (a tempo, a key, a metre, instruments) is kept exactly, and so are chords in most bars. What
+it is understood to ask for otherwise tilts the logits, and of several candidates the one that is measured to be nearest
+to it, and does not stay on a note, is kept. "Bridge only" is composing without any of this; reports keep the two apart.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,11 @@ from miditoolkit import MidiFile
 from torch import Tensor
 
 from fairseq_meloformer import hub
-from fairseq_meloformer.composing.choosing import nearest
+from fairseq_meloformer.composing.choosing import nearest, target
+from fairseq_meloformer.composing.duration import timed
+from fairseq_meloformer.composing.harmony import harmonised, harmony
 from fairseq_meloformer.composing.marks import marked
-from fairseq_meloformer.composing.parts import Part, key_of, players_of, understand
+from fairseq_meloformer.composing.parts import Part, key_of, named_players, players_of
 from fairseq_meloformer.composing.piece import Piece
 from fairseq_meloformer.composing.tilt import leap_tilt, tilt
 from fairseq_meloformer.errors import InputError
@@ -83,63 +86,85 @@ class DecodingControl:
         probe = model_hash(self.probe.state_dict())
         return {"strength": self.strength, "best_of": self.best_of, "probe": probe, "quantiles": quantiles}
 
-    def understand(self, requests: Sequence[Request]) -> list[list[Part]]:
-        """What each request asks for, by section."""
-        return understand(self.probe, requests)
+    def settled(self, request: Request, parts: Sequence[Part]) -> tuple[Request, list[Part]]:
+        """A request and its parts with what must be known before a note is written: bars, tempi, key and chords.
 
-    def candidates(self, request: Request, parts: Sequence[Part]) -> list[Request]:
-        """The request under several seeds; the first is the piece that composing without choosing gives.
-
-        They are moved from C major or A minor to the asked key already, so that instruments keep to their ranges there.
+        A piece is moved from C major or A minor to the asked key already, so that instruments keep to their ranges
+        there; chords that are letters say the key that they are best written in themselves.
         """
-        key = key_of(parts)
-        if key is not None:
-            written = "C major" if key.endswith("major") else "A minor"
-            way = shift_to(key, written, parts[0].profile.get("register", 0.0))
-            request = replace(request, transposition=request.transposition + way)
+        request, parts = timed(request, parts, self._usual_tempo(parts[0]))
+        chords = next((part.wishes.chords for part in parts if part.wishes.chords), None)
+        key = chords.home(key_of(parts)) if chords else key_of(parts)
+        if key is None:
+            return request, parts
+        written = "C major" if key.endswith("major") else "A minor"
+        way = shift_to(key, written, parts[0].profile.get("register", 0.0))
+        if chords is None:
+            return replace(request, transposition=request.transposition + way), parts
+        lengths = [request.bars if part.last is None else part.last - part.first for part in parts]
+        sounding = [harmonised(part, key_of(parts), way, bars) for part, bars in zip(parts, lengths, strict=True)]
+        return replace(request, transposition=way), sounding
+
+    def _usual_tempo(self, part: Part) -> float:
+        """Quarters per minute of a piece of which no tempo is asked, as slow or fast as is asked."""
+        asked = part.profile.get("tempo", 0.0)
+        return self.quantiles.value("tempo", math.copysign(target(asked), asked) if asked else 0.0)
+
+    def candidates(self, request: Request) -> list[Request]:
+        """A request under several seeds; the first is the piece that composing without choosing gives."""
         others = [replace(request, seed=seed_of(request.seed, "candidate", index)) for index in range(1, self.best_of)]
         return [request, *others]
 
-    def bias(self, vocabulary: Vocabulary, songs: Sequence[Sequence[Part]]) -> Bias:
-        """What to add to the logits of each song."""
-        bars = max(parts[-1].first for parts in songs) + 1
+    def bias(self, vocabulary: Vocabulary, songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -> Bias:
+        """What to add to the logits of songs of these metres and at most so many bars."""
+        chords = harmony(songs, bars, metres)
+        bars = bars if chords else max(parts[-1].first for parts in songs) + 1
         rows = {id(part): self._row(vocabulary, part) for parts in songs for part in parts}
         of_bars = [[rows[id(_at(parts, bar))] for bar in range(bars)] for parts in songs]
         return Bias(
             vocabulary,
             torch.stack([torch.stack([tokens for tokens, _ in song]) for song in of_bars]),
             torch.tensor([[leaps for _, leaps in song] for song in of_bars]),
+            chords,
         )
 
     def choose(self, candidates: Sequence[Piece], request: Request, parts: Sequence[Part]) -> Piece:
         """The nearest candidate, in the asked key, under the request's own seed, with what was understood."""
         piece = nearest(candidates, parts, self.quantiles)
-        key = key_of(parts)
+        key = None if any(part.chords for part in parts) else key_of(parts)
         midi, rest = (piece.midi, 0) if key is None else _in_key(piece, key)
         shift = piece.request.transposition - request.transposition + rest
         understood = [part.as_row() for part in parts]
-        about = {"understood": understood, "candidate_seed": piece.request.seed, "moved_to_key": shift}
-        return replace(
-            piece, request=request, midi=marked(_played(midi, request), request.sections, parts), about=about
-        )
+        about = {
+            "understood": understood,
+            "candidate_seed": piece.request.seed,
+            "moved_to_key": shift,
+            "players": named_players(players_of(_texts(request))),
+        }
+        midi = marked(_played(midi, request), request.sections, parts)
+        return replace(piece, request=request, midi=midi, about=about)
 
     def _row(self, vocabulary: Vocabulary, part: Part) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written."""
         moved = self.strength * amounts(torch.tensor(list(part.profile.values())))
         asked = dict(zip(part.profile, moved.tolist(), strict=True))
         bias = tilt(vocabulary, asked, part.required)
-        if part.exact.tempo is not None:
-            bias[vocabulary.ids([f"t-{int(tempo_code(part.exact.tempo))}"])] += _MUST
+        if part.tempo is not None:
+            bias[vocabulary.ids([f"t-{int(tempo_code(part.tempo))}"])] += _MUST
         for program in SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= _MUST
         return bias, leap_tilt(asked)
 
 
+def _texts(request: Request) -> list[str]:
+    return [section.text for section in request.sections] or [request.text]
+
+
 def _played(midi: MidiFile, request: Request) -> MidiFile:
     """The song with the instruments that are asked for in the place of the six that stand for them."""
-    texts = [section.text for section in request.sections] or [request.text]
+    players = players_of(_texts(request))
     for track in midi.instruments:
-        program = players_of(texts).get(int(track.program))
+        program = players.get(int(track.program))
         if not track.is_drum and program is not None and program != track.program:
             track.program, track.name = program, SOUNDS[program].name
     return midi
@@ -172,7 +197,7 @@ def _in_key(piece: Piece, key: str) -> tuple[MidiFile, int]:
     """The piece with the key's tonic, if its instruments can play it there, and by how many semitones it was moved."""
     way = shift_to(key, piece.attributes.get("key"))
     for shift in (way, way - 12 if way > 0 else way + 12):
-        midi = remi.decode(remi.transpose(piece.tokens, piece.request.transposition + shift))
+        midi = remi.decode(remi.transpose(piece.tokens, piece.request.transposition + shift), piece.metre)
         if can_play(midi):
             return midi, shift
     return piece.midi, 0

@@ -37,13 +37,13 @@ def _exact(midi: MidiFile, parts: Sequence[Part], lines: Sequence[int]) -> list[
     """Tempo changes of a song, but in parts that ask for a tempo that one alone."""
     tempi = {change.time: change.tempo for change in midi.tempo_changes}
     for part in parts:
-        if part.exact.tempo is None or part.first + 1 >= len(lines):
+        if part.tempo is None or part.first + 1 >= len(lines):
             continue
         begin, end = lines[part.first], lines[min(part.last or len(lines), len(lines) - 1)]
         if end < lines[-1]:  # there the tempo that was written returns
             tempi.setdefault(end, next(change.tempo for change in reversed(midi.tempo_changes) if change.time <= end))
         kept = {time: tempo for time, tempo in tempi.items() if not begin <= time < end}
-        tempi = {**kept, begin: part.exact.tempo}
+        tempi = {**kept, begin: part.tempo}
     changes: list[TempoChange] = []
     for time, tempo in sorted(tempi.items()):
         if not changes or changes[-1].tempo != tempo:

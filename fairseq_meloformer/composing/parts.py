@@ -1,17 +1,19 @@
-"""What each section of a request is understood to ask for."""
+"""What each section of a request is understood to ask for, and what of it a piece keeps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.midi.metre import FOUR_FOUR
 from fairseq_meloformer.midi.notes import DRUMS
-from fairseq_meloformer.words import wishes
+from fairseq_meloformer.midi.six_tracks import NAMES
+from fairseq_meloformer.words.chords import Bar
 from fairseq_meloformer.words.directions import SILENCE
 from fairseq_meloformer.words.instruments import SIX, Instrument, name_of
 from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Request
-from fairseq_meloformer.words.wishes import Wishes
+from fairseq_meloformer.words.wishes import Wishes, read
 
 # From which strength on the reading for drums decides whether they play: it is right for 12 of the 14 prompts of
 # development.jsonl that ask for drums or none; left to the tilt, one piece of 11 has drums on the wrong side. Beside
@@ -22,17 +24,30 @@ _DRUMS_BESIDE_FROM: Final = 0.7
 
 @dataclass(frozen=True)
 class Part:
-    """What some bars (from 0, `last` not included; None for the end) are understood to ask for."""
+    """What some bars are understood to ask for, and what is kept of it.
+
+    Attributes:
+        first: the first of the bars, from 0.
+        last: the bar after them; None for the end.
+        profile: how strongly each axis is asked for, from -1 to 1; those that are not are missing.
+        wishes: what the text says outright.
+        tempo: quarters per minute that the bars keep; None leaves it to the model.
+        chords: of the bars, over and over, in the model's key.
+        unkept: what of the wishes is not kept, with the reasons, besides what nothing here can do.
+    """
 
     first: int
     last: int | None
     profile: Mapping[str, float]
-    exact: Wishes
+    wishes: Wishes
+    tempo: float | None = None
+    chords: tuple[Bar, ...] = ()
+    unkept: tuple[str, ...] = ()
 
     @property
     def programs(self) -> frozenset[int]:
         """Instruments of the six that may play."""
-        programs = SIX if self.exact.programs is None else self.exact.programs
+        programs = SIX if self.wishes.programs is None else self.wishes.programs
         drums = self.profile.get("drums", 0.0)
         if self._drummed:
             return programs | {DRUMS}
@@ -41,67 +56,120 @@ class Part:
     @property
     def required(self) -> frozenset[int]:
         """Instruments that should be heard."""
-        return (self.exact.playing | ({DRUMS} if self._drummed else set())) & self.programs
+        return (self.wishes.playing | ({DRUMS} if self._drummed else set())) & self.programs
 
     @property
     def _drummed(self) -> bool:
-        return self.profile.get("drums", 0.0) >= (_DRUMS_BESIDE_FROM if self.exact.only else _DRUMS_FROM)
+        return self.profile.get("drums", 0.0) >= (_DRUMS_BESIDE_FROM if self.wishes.only else _DRUMS_FROM)
+
+    @property
+    def understood(self) -> list[str]:
+        """What was read in the text, in words."""
+        return [
+            f"{said} (an extrapolation unless the model was trained on it: the published one has seen 4/4 only)"
+            if said == self.wishes.metre != FOUR_FOUR
+            else said
+            for said in self.wishes.understood()
+        ]
 
     @property
     def not_honoured(self) -> list[str]:
         """What was read in the text and is not kept, each with the reason."""
-        wishes, unkept = self.exact, list(self.exact.not_honoured)
-        if wishes.chords is not None:
-            unkept.append("the chords (harmony is the model's own)")
-        if wishes.metre not in (None, "4/4"):
-            unkept.append(f"{wishes.metre} (pieces are written in 4/4)")
-        if wishes.seconds is not None:
-            unkept.append(f"{wishes.seconds:g} seconds (a length is kept in bars: say how many)")
-        return unkept
+        return [*self.wishes.not_honoured, *self.unkept]
+
+    def but(self, *unkept: str) -> "Part":
+        """The same with more that is not kept."""
+        return replace(self, unkept=(*self.unkept, *unkept))
 
     def of_tracks(self, programs: frozenset[int]) -> "Part":
         """The same of these instruments, whatever is said of others."""
         profile = {axis: value for axis, value in self.profile.items() if axis != "drums"}
         named = tuple(Instrument(name_of(program), program, False, 0, 0, True) for program in sorted(programs))
-        return replace(self, profile=profile, exact=replace(self.exact, instruments=named, only=True))
+        return replace(self, profile=profile, wishes=replace(self.wishes, instruments=named, only=True))
 
     def as_row(self) -> dict[str, Any]:
         """For the manifest."""
         asked = {
-            "tempo": self.exact.tempo,
-            "key": self.exact.key,
-            "said": self.exact.understood(),
+            "tempo": self.tempo,
+            "key": self.wishes.key,
+            "said": self.understood,
             "not_honoured": self.not_honoured,
         }
         profile = {axis: round(value, 3) for axis, value in self.profile.items()}
         return {"first": self.first, "last": self.last, "profile": profile, **asked, "programs": sorted(self.programs)}
 
 
-def understand(probe: Probe, requests: Sequence[Request]) -> list[list[Part]]:
-    """What each request asks for, by section."""
+def understand(probe: Probe | None, requests: Sequence[Request]) -> list[list[Part]]:
+    """What each request asks for, by section; without a probe only what its text says outright."""
     spans = [_spans(request) for request in requests]
-    readings = iter(probe.read([text for request in spans for _, _, text in request]).tolist())
-    return [[_part(first, last, text, next(readings)) for first, last, text in request] for request in spans]
+    texts = [text for request in spans for _, _, text in request]
+    readings = iter([[0.0] * len(AXES)] * len(texts) if probe is None else probe.read(texts).tolist())
+    return [_once([_part(first, last, text, next(readings)) for first, last, text in request]) for request in spans]
 
 
 def players_of(texts: Sequence[str]) -> dict[int, int]:
     """By role of the six, the program that its track plays, of the first of the texts that names one."""
     players: dict[int, int] = {}
     for text in reversed(texts):
-        players |= wishes.read(text).players
+        players |= read(text).players
     return players
 
 
 def key_of(parts: Sequence[Part]) -> str | None:
-    """The key that a piece is to be moved to: the first that is named."""
-    return next((part.exact.key for part in parts if part.exact.key), None)
+    """The key of a piece: the first that is named, or else that of the first chords."""
+    named = (part.wishes.key for part in parts if part.wishes.key)
+    chords = (part.wishes.chords.in_key(None)[1] for part in parts if part.wishes.chords)
+    return next(named, None) or next(chords, None)
+
+
+def metre_of(parts: Sequence[Part]) -> str:
+    """The metre of a piece: the first that is named."""
+    return next((part.wishes.metre for part in parts if part.wishes.metre), FOUR_FOUR)
 
 
 def named(parts: Sequence[Part]) -> frozenset[int]:
     """Instruments that all of a request is for; none if it leaves that open anywhere."""
-    if not all(part.exact.only for part in parts):
+    if not all(part.wishes.only for part in parts):
         return frozenset()
     return frozenset().union(*(part.required for part in parts))
+
+
+def named_players(players: Mapping[int, int]) -> dict[str, int]:
+    """The program that plays each of some roles, by their names, for the manifest."""
+    return {NAMES[role]: program for role, program in players.items()}
+
+
+def only_planned(part: Part) -> Part:
+    """A part of which the plan alone is to be heard, and so is kept how long it is."""
+    said = replace(part.wishes, bars=None, sections=()).understood()
+    return part.but(*(f"{one} (the plan alone keeps nothing but bars)" for one in said))
+
+
+def told(request: Request, parts: Sequence[Part]) -> tuple[list[str], list[str]]:
+    """What was understood of a piece, and what of it is not kept, each once."""
+    form = read(request.text).sections
+    understood = [*replace(Wishes(), sections=form).understood(), *(said for part in parts for said in part.understood)]
+    return list(dict.fromkeys(understood)), list(dict.fromkeys(said for part in parts for said in part.not_honoured))
+
+
+def _once(parts: list[Part]) -> list[Part]:
+    """The parts, which keep no other key and metre than the piece's, and no other player of a track than the first."""
+    key, metre, players = key_of(parts), metre_of(parts), dict[int, int]()
+    kept = []
+    for part in parts:
+        asked = part.wishes
+        unkept = [] if asked.key in (None, key) else [f"{asked.key} in bars {_bars(part)} (a piece has one key)"]
+        if asked.metre not in (None, metre):
+            unkept.append(f"{asked.metre} in bars {_bars(part)} (a piece has one metre)")
+        for role, program in asked.players.items():
+            if players.setdefault(role, program) != program:
+                unkept.append(f"{name_of(program)} in bars {_bars(part)} ({name_of(players[role])} plays its track)")
+        kept.append(part.but(*unkept))
+    return kept
+
+
+def _bars(part: Part) -> str:
+    return f"{part.first + 1}-{part.last}"
 
 
 def _spans(request: Request) -> list[tuple[int, int | None, str]]:
@@ -112,10 +180,10 @@ def _spans(request: Request) -> list[tuple[int, int | None, str]]:
 
 
 def _part(first: int, last: int | None, text: str, values: Sequence[float]) -> Part:
-    asked = wishes.read(text)
+    asked = read(text)
     profile = {axis: value for axis, value in zip(AXES, values, strict=True) if abs(value) >= SILENCE}
     if asked.key is not None:
         profile["mode"] = 1.0 if asked.key.endswith("major") else -1.0
     if "drums" not in profile and DRUMS in asked.playing:
         profile["drums"] = _DRUMS_FROM
-    return Part(first, last, profile, asked)
+    return Part(first, last, profile, asked, asked.tempo)

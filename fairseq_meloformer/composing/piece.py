@@ -1,6 +1,6 @@
 """How pieces are made, what comes of it, and what can be told of one while it is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from fairseq_meloformer import midi as midi_files
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.measures.attributes import Attributes, measure
 from fairseq_meloformer.midi.events import EventFile
+from fairseq_meloformer.midi.metre import FOUR_FOUR
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.render import audio, musicxml, pictures
@@ -54,6 +55,9 @@ class Piece:
         request: what was wanted.
         tokens: in the model's key.
         midi: six tracks, in the key of the piece.
+        metre: of its bars.
+        understood: what was read in the text, in words.
+        not_honoured: what of it the piece does not keep, each with the reason.
         about: what its maker has to say for the manifest.
         file: the file that it is saved as; None to write one of `midi`.
     """
@@ -61,6 +65,9 @@ class Piece:
     request: Request
     tokens: list[str]
     midi: MidiFile
+    metre: str = FOUR_FOUR
+    understood: Sequence[str] = ()
+    not_honoured: Sequence[str] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     file: EventFile | None = None
 
@@ -105,6 +112,7 @@ class Progress:
         bars: finished ones.
         total: bars that the piece will have.
         tokens: of the finished bars, in the model's key.
+        metre: of the bars.
         settled: whether the piece will begin with these very notes.
     """
 
@@ -115,12 +123,13 @@ class Progress:
     bars: int
     total: int
     tokens: list[str]
+    metre: str
     settled: bool
 
     @property
     def midi(self) -> MidiFile:
         """The finished bars."""
-        return remi.decode(remi.transpose(self.tokens, self.request.transposition))
+        return remi.decode(remi.transpose(self.tokens, self.request.transposition), self.metre)
 
 
 OnBar = Callable[[Progress], None]

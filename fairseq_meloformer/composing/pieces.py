@@ -122,6 +122,8 @@ class PieceFolder:
             "settings": self.made_with,
             "files": files,
             **({"not_made": ["sound"]} if self._sound and "sound" not in files else {}),
+            "understood": list(piece.understood),
+            "not_honoured": list(piece.not_honoured),
             "attributes": piece.attributes,
             **({"section_attributes": measure_sections(piece.midi, sections)} if sections else {}),
             **({"full_system": dict(piece.about)} if piece.about else {}),

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -14,8 +14,11 @@ import torch
 from miditoolkit import Note
 from torch import Tensor
 
+from fairseq_meloformer.composing.harmony import harmonised
+from fairseq_meloformer.composing.parts import Part
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
+from fairseq_meloformer.measures.tonality import transposed
 from fairseq_meloformer.midi.arrangement import Arrangement
 from fairseq_meloformer.midi.events import EventFile, metre_event, tempo_event
 from fairseq_meloformer.midi.general_midi import SOUNDS
@@ -25,8 +28,10 @@ from fairseq_meloformer.midi.six_tracks import NAMES
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.codes import tempo_code
 from fairseq_meloformer.tokens.given import Given
+from fairseq_meloformer.words.instruments import name_of
 from fairseq_meloformer.words.prompts import Prompt, Request
 from fairseq_meloformer.words.timeline import Section
+from fairseq_meloformer.words.wishes import Wishes
 
 SIX: Final = frozenset(NAMES)
 """The instruments that the model writes."""
@@ -69,7 +74,13 @@ class Original:
         Raises:
             InputError: it is not a MIDI file that can be used.
         """
-        return Arrangement.of(EventFile.read(self.path))
+        return Arrangement.of(EventFile.read(self.path), players=self._players)
+
+    @property
+    def _players(self) -> dict[int, int]:
+        """By program, the role of the six that it plays, where the manifest says so."""
+        said = {} if self.row is None else self.row.get("full_system", {}).get("players", {})
+        return {said[name]: role for role, name in NAMES.items() if name in said}
 
     @property
     def shift(self) -> int | None:
@@ -107,6 +118,7 @@ class Infilling:
         tempi: tempo token of every bar, the new ones included.
         added: how many of the bars the piece did not have.
         tempo: quarters per minute at which bars after the piece go on; None if that is how it ends.
+        own: whether the text is the piece's own.
     """
 
     arrangement: Arrangement
@@ -119,6 +131,7 @@ class Infilling:
     tempi: tuple[str, ...]
     added: int = 0
     tempo: float | None = None
+    own: bool = False
 
     @classmethod
     def of(
@@ -269,11 +282,42 @@ class Infilling:
         moved[-1] = replace(moved[-1], last=self.total)
         return replace(request, bars=self.total, sections=tuple(moved))
 
+    def kept(self, part: Part) -> Part:
+        """What is understood of a text for the new bars, with what cannot act there since the piece has its own.
+
+        Chords of a text are counted from the first new bar, those of a timeline's section from the section's.
+        """
+        new, key = self.last - self.first + 1, transposed("C major", -self.shift)
+        since = self.first - 1 if part.last is None and not self.own else 0
+        part = harmonised(replace(part, tempo=None), key, -self.shift, None if self.own else since + new, since=since)
+        return part if self.own else part.but(*self._unkept(part.wishes))
+
+    def _unkept(self, asked: Wishes) -> Iterator[str]:
+        tempo, key = self.tempi[self.first - 1], transposed("C major", -self.shift)
+        if asked.tempo is not None and f"t-{tempo_code(asked.tempo)}" != tempo:
+            yield f"{asked.tempo:g} bpm (the bars have the piece's tempo)"
+        if asked.key not in (None, key, transposed("A minor", -self.shift)):
+            yield f"{asked.key} (the bars are in the piece's key)"
+        if asked.metre not in (None, self.arrangement.metre):
+            yield f"{asked.metre} (the bars have the piece's metre)"
+        if asked.bars not in (None, self.total, self.last - self.first + 1):
+            yield f"{asked.bars} bars (bars {self.first}-{self.last} are written)"
+        if asked.seconds is not None:
+            yield f"{asked.seconds:g} seconds (bars {self.first}-{self.last} are written)"
+        there = self._programs
+        for role, program in asked.players.items():
+            if there[role] != program and role != DRUMS:
+                yield f"{name_of(program)} (its part is played by the piece's {name_of(there[role])})"
+
+    @property
+    def _programs(self) -> dict[int, int]:
+        """By role of the six, what plays it in the new bars."""
+        return self.arrangement.programs((self.first - 1) * self.arrangement.bar, self.last * self.arrangement.bar)
+
     @property
     def pitches(self) -> dict[int, range]:
         """By program of the six, the pitches in the model's key that can be played on what plays it in the file."""
-        programs = self.arrangement.programs((self.first - 1) * self.arrangement.bar, self.last * self.arrangement.bar)
-        ranges = {role: SOUNDS[program].pitches for role, program in programs.items()}
+        ranges = {role: SOUNDS[program].pitches for role, program in self._programs.items()}
         moved = {role: range(own.start + self.shift, own.stop + self.shift) for role, own in ranges.items()}
         return moved | {DRUMS: SOUNDS[DRUMS].pitches}
 

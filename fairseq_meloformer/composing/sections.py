@@ -3,7 +3,8 @@
 The finished plans of two neighbours are mixed in the two bars beside their joint, for which both are sampled a bar too
 long. The plan need not do more than not jump, since MuseFormer reads the notes of neighbouring bars itself; so short a
 glide leaves even a section of four bars its own; and it joins whatever makes plans, where sharing noise or ends among
-the sections would bind it to one way of sampling, and average two texts in every step instead of in two bars.
+the sections would bind it to one way of sampling, and average two texts in every step instead of in two bars. A chorus
+that comes back has the same plan again.
 """
 
 from collections.abc import Sequence
@@ -26,11 +27,12 @@ _OWN: Final = 2.0  # a section's weight in its own bars, against 1 in the bars b
 
 
 class _Part(NamedTuple):
-    """One plan that is to be sampled."""
+    """One plan that is to be sampled, and the bars of it that are used."""
 
     text: str
     bars: int | None
     seed: int
+    used: slice = slice(None)
 
 
 def plan_requests(
@@ -52,9 +54,9 @@ def plan_requests(
         InputError: numbers of bars that the bridge refuses.
     """
     parts = [_parts(request, outside) for request in requests]
-    texts, bars, seeds = zip(*(part for group in parts for part in group), strict=True)
+    texts, bars, seeds, used = zip(*(part for group in parts for part in group), strict=True)
     values, mask = bridge.plan(texts, bars, seed=seeds, guidance_scale=guidance_scale, nfe=nfe)
-    sampled = iter([plan[own] for plan, own in zip(values, mask, strict=True)])
+    sampled = iter([plan[own][part] for plan, own, part in zip(values, mask, used, strict=True)])
     plans = []
     for request, group in zip(requests, parts, strict=True):
         own = [next(sampled) for _ in group]
@@ -70,12 +72,23 @@ def _parts(request: Request, outside: int) -> list[_Part]:
         return [_Part(request.text, None if request.bars is None else request.bars + outside, request.seed)]
     if request.sections[-1].last > MOST_BARS:
         raise InputError(f"a timeline must have 1 to {MOST_BARS} bars, received {request.sections[-1].last}")
-    last = len(request.sections) - 1
+    sections, last = request.sections, len(request.sections) - 1
     parts = []
-    for number, section in enumerate(request.sections):
+    for number, section in enumerate(sections):
+        same = [_same(section, other) for other in sections]
         before, after = _BEYOND if number else outside, _BEYOND if number < last else 0
-        parts.append(_Part(section.text, before + section.bars + after, seed_of(request.seed, "section", number)))
+        # What comes back is sampled with bars on both sides wherever it stands: plans of other lengths are others.
+        room = _BEYOND if sum(same) > 1 else 0
+        sampled = max(before, room) + section.bars + max(after, room)
+        used = slice(max(0, room - before), sampled - max(0, room - after))
+        parts.append(_Part(section.text, sampled, seed_of(request.seed, "section", same.index(True)), used))
     return parts
+
+
+def _same(section: Section, other: Section) -> bool:
+    """Whether two sections are one that comes back."""
+    named = section.name != "" and section.name == other.name
+    return named or (section.text, section.bars) == (other.text, other.bars)
 
 
 def joined(plans: Sequence[Tensor], sections: Sequence[Section], outside: int = 0) -> Tensor:

@@ -94,6 +94,11 @@ class Quantiles:
             return (rank - zero) / (1 - zero) if zero < 1 else 1.0
         return (rank - zero) / zero if zero > 0 else -float(value < 0)
 
+    def value(self, name: str, position: float) -> float:
+        """The value of an attribute (neither signed nor drums) at a position in [-1, 1]: what `position` has."""
+        places = np.linspace(-1, 1, len(self.values[name]))
+        return float(np.interp(position, places, self.values[name]))
+
     def extremes(self, attributes: Attributes) -> list[str]:
         """Axes on which a value lies below the corpus' 1st percentile or above its 99th."""
         outside = []

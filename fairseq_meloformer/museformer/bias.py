@@ -1,14 +1,16 @@
-"""What is added to the logits while songs are drawn: to single tokens, and to leaps of the top line."""
+"""What is added to the logits while songs are drawn: to single tokens, to leaps of the top line, and to harmony."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from fairseq_meloformer.tokens.codes import DRUM_PITCHES
+from fairseq_meloformer.midi.six_tracks import BASS
+from fairseq_meloformer.tokens.codes import DRUM_PITCHES, SHORTEST
 from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
 
 if TYPE_CHECKING:
@@ -19,6 +21,30 @@ _NONE: Final = -1
 _TAIL: Final = 512
 
 
+class Harmony(NamedTuple):
+    """What is added to pitches as the chords want it. A bar has two halves, which may have chords of their own.
+
+    Attributes:
+        pitches: (songs, bars, 2, 2, 12) nats by half of the bar, whether the bass plays, and pitch class.
+        fresh: (songs, bars, 2, 12) nats by half of the bar and pitch class for what has not yet begun in that half.
+        held: (songs, bars, 2, 12) nats by half of the bar and pitch class for notes that last beyond the chord's end.
+        until: (songs, bars, 2) position in the bar at which the chord of a half ends.
+        half: (songs,) positions in half a bar.
+    """
+
+    pitches: Tensor
+    fresh: Tensor
+    held: Tensor
+    until: Tensor
+    half: Tensor
+
+    def since(self, songs: Sequence[int], bar: int) -> "Harmony":
+        """That of some songs from a bar on, counted from 0."""
+        rows = list(songs)
+        pitches, fresh, held, until = (part[rows, bar:] for part in self[:-1])
+        return Harmony(pitches, fresh, held, until, self.half[rows])
+
+
 @dataclass(frozen=True)
 class Bias:
     """Of songs of one vocabulary, bar by bar; that of the last bar holds for all after it.
@@ -27,16 +53,20 @@ class Bias:
         vocabulary: of the songs.
         tokens: (songs, bars, vocabulary) nats.
         leaps: (songs, bars) nats for every semitone between the top notes of one moment and the next, up to an octave.
+        harmony: of pitches, None if no song has chords.
     """
 
     vocabulary: "Vocabulary"
     tokens: Tensor
     leaps: Tensor
+    harmony: Harmony | None = None
 
     def since(self, songs: Sequence[int], bar: int) -> "Bias":
         """That of some songs from a bar on, counted from 0."""
-        bar = min(bar, self.tokens.shape[1] - 1)
-        return Bias(self.vocabulary, self.tokens[list(songs), bar:], self.leaps[list(songs), bar:])
+        bar, rows = min(bar, self.tokens.shape[1] - 1), list(songs)
+        chords = self.harmony
+        rest = chords and chords.since(rows, bar)
+        return Bias(self.vocabulary, self.tokens[rows, bar:], self.leaps[rows, bar:], rest)
 
     def start(self, prompts: Sequence[Sequence[int]], device: torch.device) -> "Biased":
         """Begin to write songs that go on from prompts (ids, without BOS)."""
@@ -50,26 +80,90 @@ class Biased:
         self._tokens = bias.tokens.to(device)
         self._leaps = bias.leaps.to(device)
         self._line = TopLine(bias.vocabulary, prompts, device) if bool(bias.leaps.any()) else None
+        self._chords = None if bias.harmony is None else Chords(bias.vocabulary, bias.harmony, len(prompts), device)
         self._songs = torch.arange(len(prompts), device=device)
 
     def now(self, bars: Tensor) -> Tensor:
         """(batch, vocabulary) to add to the logits of songs that have (batch,) finished bars."""
         bars = bars.clamp(max=self._tokens.shape[1] - 1)
         tokens = self._tokens[self._songs, bars]
-        if self._line is None:
-            return tokens
-        return tokens + self._leaps[self._songs, bars][:, None] * self._line.moved()
+        if self._line is not None:
+            tokens = tokens + self._leaps[self._songs, bars][:, None] * self._line.moved()
+        return tokens if self._chords is None else tokens + self._chords.now(self._songs, bars)
 
     def advance(self, ids: Tensor) -> None:
         """Take the next token (batch,) of each song."""
         if self._line is not None:
             self._line.advance(ids)
+        if self._chords is not None:
+            self._chords.advance(self._songs, ids)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the songs of these rows, in this order."""
         self._songs = self._songs[list(rows)]
         if self._line is not None:
             self._line.select(rows)
+        if self._chords is not None:
+            self._chords.select(rows)
+
+
+class Chords:
+    """Where songs are in their bars, who plays and what, followed token by token from the beginning of a bar on.
+
+    Args:
+        vocabulary: of the songs.
+        harmony: what is added.
+        songs: how many.
+        device: of the ids to come.
+    """
+
+    def __init__(self, vocabulary: "Vocabulary", harmony: Harmony, songs: int, device: torch.device) -> None:
+        size, onsets, players = len(vocabulary), vocabulary.range("o"), vocabulary.range("i")
+        self._harmony = Harmony(*(part.to(device) for part in harmony))
+        pitches = vocabulary.range("p")[:DRUM_PITCHES]
+        self._class = torch.full((size,), _OCTAVE)  # a thirteenth, to which nothing is added
+        self._class[pitches.start : pitches.stop] = torch.arange(len(pitches)) % _OCTAVE
+        self._onset = torch.full((size,), _NONE)
+        self._onset[onsets.start : onsets.stop] = torch.arange(len(onsets))
+        self._onset[BAR_END] = 0
+        self._bass = torch.full((size,), _NONE)
+        self._bass[players.start : players.stop] = 0
+        self._bass[[token for token in players if vocabulary.symbols[token] == f"i-{BASS}"]] = 1
+        durations = vocabulary.range("d")[: len(SHORTEST)]
+        self._lasts = torch.zeros(size)
+        self._lasts[durations.start : durations.stop] = torch.from_numpy(SHORTEST).float()
+        for table in ("_class", "_onset", "_bass", "_lasts"):
+            setattr(self, table, getattr(self, table).to(device))
+        self._position = torch.zeros(songs, dtype=torch.int64, device=device)
+        self._player, self._pitch = self._position, torch.full_like(self._position, _OCTAVE)
+        self._heard = torch.zeros(songs, 2, _OCTAVE + 1, device=device)
+
+    def now(self, songs: Tensor, bars: Tensor) -> Tensor:
+        """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
+        chords = self._harmony
+        half = (self._position >= chords.half[songs]).long()
+        heard = self._heard[torch.arange(len(half), device=half.device), half, :_OCTAVE]
+        new = chords.fresh[songs, bars, half] * (1 - heard) * (1 - self._player)[:, None]  # the bass keeps to its roots
+        wanted = chords.pitches[songs, bars, half, self._player] + new
+        wanted = pad(wanted, (0, 1))[:, self._class]
+        held = pad(chords.held[songs, bars, half], (0, 1)).gather(1, self._pitch[:, None])
+        return wanted + held * (self._lasts > (chords.until[songs, bars, half] - self._position)[:, None])
+
+    def advance(self, songs: Tensor, ids: Tensor) -> None:
+        """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
+        onset, player, pitch = self._onset[ids], self._bass[ids], self._class[ids]
+        self._heard[ids == BAR_END] = 0
+        half = (self._position >= self._harmony.half[songs]).long()
+        self._heard[torch.arange(len(ids), device=ids.device), half, pitch] = 1
+        self._position = torch.where(onset == _NONE, self._position, onset)
+        self._player = torch.where(player == _NONE, self._player, player)
+        self._pitch = torch.where(ids == PAD, self._pitch, pitch)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        index = list(rows)
+        for name in ("_position", "_player", "_pitch", "_heard"):
+            setattr(self, name, getattr(self, name)[index])
 
 
 class TopLine:

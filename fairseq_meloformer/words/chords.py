@@ -1,8 +1,8 @@
 """Chord progressions as texts spell them: "C Am F G", "vi-IV-I-V", 4536, 卡农进行, "12-bar blues"."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
@@ -36,6 +36,11 @@ class Chord:
         return frozenset((self.root + interval) % 12 for interval in _QUALITIES[self.quality])
 
     @property
+    def triad(self) -> int | None:
+        """Its number among the 24 of `measures.harmony.chords`; None if it is neither major nor minor."""
+        return {"": self.root, "m": 12 + self.root}.get(self.quality)
+
+    @property
     def name(self) -> str:
         """As "F#m"."""
         return f"{PITCH_NAMES[self.root]}{self.quality}"
@@ -45,30 +50,52 @@ class Chord:
         return Chord((self.root + semitones) % 12, self.quality)
 
 
+Bar = tuple[Chord, ...]
+"""Chords of one bar, which last equally long."""
+
+
 @dataclass(frozen=True)
 class Progression:
-    """Chords of a text, one a bar, over and over.
+    """Chords of a text, over and over: one a bar, or two where bar lines say so.
 
     Attributes:
-        chords: of the key itself if they are letters, else of C major.
+        bars: chords of the key itself if they are letters, else of C major.
         letters: whether the text names the chords and so their key.
         simplified: names of chords that are taken as the triads in them.
         start, end: where they stand.
     """
 
-    chords: tuple[Chord, ...]
+    bars: tuple[Bar, ...]
     letters: bool
     simplified: tuple[str, ...]
     start: int
     end: int
 
-    def in_key(self, key: str | None) -> tuple[tuple[Chord, ...], str]:
+    @property
+    def chords(self) -> tuple[Chord, ...]:
+        """All of them, without bar lines."""
+        return tuple(chord for bar in self.bars for chord in bar)
+
+    @property
+    def name(self) -> str:
+        """As "C Am F G", or "C G | Am F" where bars have several."""
+        bars = [" ".join(chord.name for chord in bar) for bar in self.bars]
+        return (" | " if len(self.chords) > len(bars) else " ").join(bars)
+
+    def in_key(self, key: str | None) -> tuple["Progression", str]:
         """The chords where they sound, and their key: the asked one, else the one that they fit best."""
         if self.letters:
-            return self.chords, key or key_of(self.chords)
+            return self, key or key_of(self.chords)
         tonic, mode = (key or "C major").split()
-        shift = PITCH_NAMES.index(tonic) - (0 if mode == "major" else _MINOR)
-        return tuple(chord.moved(shift) for chord in self.chords), key or "C major"
+        return self.moved(PITCH_NAMES.index(tonic) - (0 if mode == "major" else _MINOR)), key or "C major"
+
+    def home(self, key: str | None) -> str:
+        """The key whose notes they have most of, where the asked one is `key`."""
+        return key_of(self.chords) if self.letters else key or "C major"
+
+    def moved(self, semitones: int) -> "Progression":
+        """All chords so many semitones higher."""
+        return replace(self, bars=tuple(tuple(chord.moved(semitones) for chord in bar) for bar in self.bars))
 
 
 _SIMPLE: Final = r"(?:m(?!aj)|min|dim|aug|°|\+|sus[24]?)?"
@@ -123,7 +150,7 @@ def key_of(chords: Sequence[Chord]) -> str:
 def _named(text: str) -> Iterator[Progression]:
     for pattern, degrees in _NAMED.items():
         if match := re.search(pattern, text.lower()):
-            yield Progression(tuple(map(_degree, degrees)), False, (), match.start(), match.end())
+            yield Progression(_bars(map(_degree, degrees)), False, (), match.start(), match.end())
 
 
 def _in_letters(text: str) -> Iterator[Progression]:
@@ -133,7 +160,19 @@ def _in_letters(text: str) -> Iterator[Progression]:
         bare = all(part[0] in "ABC" for part in parts)  # "A B A C" is a form
         if keyword or (len(parts) >= 3 and not bare):
             simplified = tuple(dict.fromkeys(part[0] for part in parts if part["rest"] or part["bass"]))
-            yield Progression(tuple(map(_chord, parts)), True, simplified, match.start(), match.end())
+            yield Progression(_barred(match[0]), True, simplified, match.start(), match.end())
+
+
+def _barred(text: str) -> tuple[Bar, ...]:
+    """Chords with the bar lines between them, if these leave two to a bar at most."""
+    lined = [tuple(map(_chord, _CHORD.finditer(bar))) for bar in text.split("|")]
+    bars = tuple(bar for bar in lined if bar)
+    return bars if len(bars) > 1 and max(map(len, bars)) == 2 else _bars(chord for bar in bars for chord in bar)
+
+
+def _bars(chords: Iterable[Chord]) -> tuple[Bar, ...]:
+    """One chord a bar."""
+    return tuple((chord,) for chord in chords)
 
 
 def _chord(part: re.Match[str]) -> Chord:
@@ -154,7 +193,7 @@ def _in_numerals(text: str) -> Iterator[Progression]:
         keyword = _KEYWORD.search(text[: match.start()]) is not None
         if len(set(parts)) >= (2 if keyword else 3):
             steps = _MINOR_STEPS if any(_numeral(part) == "i" for part in parts) else _SCALE
-            yield Progression(tuple(_roman(part, steps) for part in parts), False, (), match.start(), match.end())
+            yield Progression(_bars(_roman(part, steps) for part in parts), False, (), match.start(), match.end())
 
 
 def _roman(written: str, steps: Sequence[int]) -> Chord:
@@ -173,7 +212,7 @@ def _numeral(written: str) -> str:
 def _in_digits(text: str) -> Iterator[Progression]:
     for match in _DIGITS.finditer(text):
         digits = re.sub(r"\D", "", next(filter(None, match.groups())))
-        yield Progression(tuple(map(_degree, digits)), False, (), match.start(), match.end())
+        yield Progression(_bars(map(_degree, digits)), False, (), match.start(), match.end())
 
 
 def _degree(digit: str) -> Chord:

@@ -8,8 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, index_of
 from fairseq_meloformer.words.length import bars_of, lengths
-from fairseq_meloformer.words.notation import playable, tempi
+from fairseq_meloformer.words.notation import METRES, metres, playable, tempi
 from fairseq_meloformer.words.numerals import CHINESE, ENGLISH
 from fairseq_meloformer.words.plain import plain
 from fairseq_meloformer.words.scenes import read_yaml
@@ -51,12 +52,13 @@ _SHEET: Final = re.compile(
 
 @dataclass(frozen=True)
 class _Head:
-    """The name of a section in a text, and what stands with it: bars (0 if none), repeats, brackets."""
+    """The name of a section in a text, and what stands with it: bars (0 if none) or seconds, repeats, brackets."""
 
     kind: str
     start: int
     end: int
     bars: int
+    seconds: float | None
     times: int
     bracketed: bool
 
@@ -82,15 +84,30 @@ def lengths_of_parts(text: str) -> list[tuple[int, int]]:
     return [(head.start, head.end) for head in _heads(text) if head.kind not in ("verse", "chorus", "A")]
 
 
+def seconds_of_parts(text: str) -> float | None:
+    """How long the sections of a form are together: what it says of the whole, or else of each of them."""
+    heads = list(_heads(text))
+    said = [
+        length.seconds
+        for length in lengths(text.lower())
+        if length.seconds and not any(head.start <= length.start < head.end for head in heads)
+    ]
+    of_each = [head.seconds and head.seconds * head.times for head in heads]
+    return next(iter(said), None) or (sum(filter(None, of_each)) if heads and all(of_each) else None)
+
+
 def _heads(text: str) -> Iterator[_Head]:
     tempo = next((float(found.value) for found in tempi(text.lower()) if playable(float(found.value))), _USUAL_TEMPO)
+    metre = next((str(found.value) for found in metres(text.lower()) if found.value in METRES), METRES[0])
+    quarters = LENGTHS[index_of(metre)] / POSITIONS
     for match in _head_pattern().finditer(text):
         length = next(iter(lengths((match["lead"] or match["trail"] or "").lower())), None)
-        bars = 0 if length is None else length.bars or bars_of(length.seconds or 0.0, tempo)
+        seconds = None if length is None else length.seconds
+        bars = (length.bars if length else None) or (bars_of(seconds, tempo, quarters) if seconds else 0)
         times = int(match["times"] or 1) if not match["twice"] else 2
         name = match["name"].lower()
         kind = _kinds_by_name().get(name) or _kinds_by_name()[name.removesuffix("s")]
-        yield _Head(kind, *match.span(), bars, max(1, min(times, 8)), bool(match["open"]))
+        yield _Head(kind, *match.span(), bars, seconds, max(1, min(times, 8)), bool(match["open"]))
 
 
 def _listed(text: str, heads: Sequence[_Head]) -> bool:

@@ -13,7 +13,7 @@ from fairseq_meloformer.midi.six_tracks import BASS, GUITAR, LEAD, PIANO, STRING
 from fairseq_meloformer.words import notation
 from fairseq_meloformer.words.beyond import beyond
 from fairseq_meloformer.words.chords import Progression, progression
-from fairseq_meloformer.words.form import lengths_of_parts, read_form
+from fairseq_meloformer.words.form import lengths_of_parts, read_form, seconds_of_parts
 from fairseq_meloformer.words.instruments import SIX, Instrument, alone, cast, instruments, name_of, roles_of
 from fairseq_meloformer.words.length import lengths
 from fairseq_meloformer.words.plain import plain
@@ -38,11 +38,11 @@ class Wishes:
         key: as `attributes.key` names it, "D minor".
         metre: one of `notation.METRES`.
         bars: of the whole piece.
-        seconds: that the whole piece lasts, if it says no bars.
+        seconds: that the whole piece lasts.
         sections: named parts one after the other.
         instruments: that are named, in the order of the text, the refused ones too.
         only: whether nothing but the named ones is to play: the text says so, or it names a melodic instrument.
-        chords: one a bar, over and over.
+        chords: over and over.
         not_honoured: phrases that ask for what nothing here can do, with the reason.
         rest: the text without the figures that were read, for readers of words.
     """
@@ -91,13 +91,13 @@ class Wishes:
             yield " - ".join(f"{section.name} {section.bars}" for section in self.sections) + " bars"
         elif self.bars is not None:
             yield f"{self.bars} bars"
-        elif self.seconds is not None:
+        if self.seconds is not None:
             yield f"{self.seconds:g} seconds"
         if self.tempo is not None:
             yield f"{self.tempo:g} bpm"
         yield from filter(None, (self.key, self.metre))
         if self.chords is not None:
-            yield f"chords {' '.join(chord.name for chord in self.chords.in_key(self.key)[0])}"
+            yield f"chords {self.chords.in_key(self.key)[0].name}"
         for role, program in self.players.items():
             own = _TRACKS[role] if program in SIX else name_of(program)
             names = [one for one in self.instruments if one.program == program and one.wanted]
@@ -129,7 +129,7 @@ class _Reading:
         key = self._first(notation.keys(self._text), "one key")
         metre = self._first(notation.metres(self._lower), "one metre", playable=notation.METRES.__contains__)
         sections = read_form(self._text)
-        bars, seconds = self._length() if not sections else (None, None)
+        bars, seconds = (None, seconds_of_parts(self._text)) if sections else self._length()
         named = self._instruments()
         players = cast([one.program for one in named if one.wanted])
         only = bool(players) and (not _MELODIC.isdisjoint(players) or alone(self._lower))
@@ -185,7 +185,7 @@ class _Reading:
         whole = [length for length in found if not any(start <= length.start < end for start, end in parts)]
         self._read += [(length.start, length.end) for length in found]
         bars = next((length.bars for length in whole if length.bars), None)
-        return bars, None if bars else next((length.seconds for length in whole if length.seconds), None)
+        return bars, next((length.seconds for length in whole if length.seconds), None)
 
     def _instruments(self) -> tuple[Instrument, ...]:
         named = tuple(instruments(self._lower))

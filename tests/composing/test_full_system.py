@@ -20,6 +20,7 @@ from fairseq_meloformer.midi.general_midi import can_play
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import PIANO, STRINGS
 from fairseq_meloformer.tokens import remi, vocabulary
+from fairseq_meloformer.words.chords import progression
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 from fairseq_meloformer.words.prompts import Request
 from fairseq_meloformer.words.timeline import read_timeline
@@ -113,6 +114,57 @@ def test_drums_join_named_instruments_only_if_they_are_asked_for_plainly():
     assert plain.programs == plain.required == {PIANO, DRUMS}
     assert Part(0, None, {"drums": 0.4}, Wishes()).required == {DRUMS}
     assert DRUMS not in Part(0, None, {"drums": -0.4}, Wishes()).programs
+
+
+def test_chords_sound_in_their_key_whatever_else_is_composed(composer):
+    request = Request("piano and bass, D Bm | G A", seed=1, bars=4)
+    piece = system(composer, best_of=2).compose([Request("rain", seed=2, bars=2), request], SETTINGS)[1]
+    assert piece.tokens == system(composer, best_of=2).compose([request], SETTINGS)[0].tokens
+    assert [change.key_name for change in piece.midi.key_signature_changes] == ["D"]
+    wanted = [(chord,) for name in ("D", "Bm", "G", "A") for chord in progression(f"{name} D A").chords[:1]]
+    bar = 4 * piece.midi.ticks_per_beat
+    notes = [
+        (track.name, note.pitch % 12, wanted[note.start // (bar // 2) % 4][0])
+        for track in piece.midi.instruments
+        for note in track.notes
+    ]
+    inside = [pitch in chord.pitch_classes for _, pitch, chord in notes]
+    assert sum(inside) > 0.85 * len(inside)
+    roots = [pitch == chord.root for name, pitch, chord in notes if "Bass" in name or name == "Contrabass"]
+    assert sum(roots) > 0.85 * len(roots)
+    assert roots
+    assert piece.about["moved_to_key"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "metre", "quarters"), [("a waltz", "3/4", 3), ("吉格舞曲", "6/8", 3), ("a polka", "2/4", 2)]
+)
+def test_a_metre_is_kept_in_every_bar_and_written(composer, text, metre, quarters):
+    told = []
+    request = Request(f"{text}, about 10 seconds", seed=1)
+    quantiles = Quantiles({**QUANTILES.values, "tempo": [60.0, 100.0, 140.0]}, 3)
+    made = system(composer, quantiles=quantiles).compose(
+        [request, Request("rain", bars=2)], SETTINGS, on_bar=told.append
+    )
+    piece, written = made[0], made[0].midi.time_signature_changes
+    assert (piece.metre, [f"{change.numerator}/{change.denominator}" for change in written]) == (metre, [metre])
+    assert measure(piece.midi)["seconds"] == pytest.approx(10, rel=0.1)
+    onsets = [int(token[2:]) for token in piece.tokens if token.startswith("o-")]
+    assert max(onsets) < 12 * quarters
+    last = [progress for progress in told if progress.piece == 0][-1]
+    assert last.midi.instruments[0].notes == remi.decode(piece.tokens, metre).instruments[0].notes
+    assert "an extrapolation" in " ".join(piece.understood)
+
+
+def test_what_is_not_heard_or_kept_is_said(composer):
+    request = Request("koto, 90 bpm, 2 bars, with lyrics", seed=1, bars=2)
+    (plain,) = Composer(composer.model, composer.bridge).compose([request], SETTINGS)
+    (full,) = system(composer).compose([request], SETTINGS)
+    (deaf,) = Composer(composer.model, None).compose([request], dataclasses.replace(SETTINGS, injected=False))
+    assert [said.partition(" (")[0] for said in full.not_honoured] == ["lyrics"]
+    assert [said.partition(" (")[0] for said in plain.not_honoured] == ["lyrics", "90 bpm", "koto"]
+    assert full.understood == plain.understood == ["2 bars", "90 bpm", "koto"]
+    assert (deaf.understood, len(deaf.not_honoured)) == ([], 1)
 
 
 def test_sections_have_their_own_tilt_and_tempo(composer):

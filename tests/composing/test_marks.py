@@ -25,7 +25,8 @@ def tempi(midi):
 
 
 def part(first, last, **asked):
-    return Part(first, last, {}, Wishes(**asked))
+    asked = Wishes(**asked)
+    return Part(first, last, {}, asked, asked.tempo)
 
 
 @pytest.mark.parametrize(

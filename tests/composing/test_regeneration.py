@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer import cli, midi
 from fairseq_meloformer.composing.composer import Composer, summaries_of
+from fairseq_meloformer.composing.parts import understand
 from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
@@ -126,6 +128,43 @@ def test_every_way_of_composing_can_do_it_and_seeds_differ(settings, composer, p
         assert pieces[0].tokens != pieces[1].tokens
         for again in pieces:
             assert notes(again.midi, (1, 2, 5, 6)) == notes(original.song, (1, 2, 5, 6))
+
+
+@pytest.fixture
+def koto(tmp_path):
+    """A piece whose guitar is a koto, as a file with its line of a manifest."""
+    made = song()
+    made.tempo_changes = made.tempo_changes[:1]
+    made.instruments[0].program, made.instruments[0].name = 107, "Koto"
+    midi.write(made, tmp_path / "koto.mid")
+    row = {"transposition": 0, "full_system": {"players": {"Guitar": 107}}, "prompt": "koto, 61 bpm, C F G"}
+    return Original(tmp_path / "koto.mid", row)
+
+
+def test_who_plays_what_is_known_from_the_manifest(composer, koto):
+    assert 25 not in Original(koto.path, None).arrangement.roles.values()
+    assert set(koto.arrangement.roles.values()) == {25, 128}
+    passage = Infilling.of(koto.arrangement, 3, 4, shift=0)
+    again = composer.recompose([Request("storm", seed=1)], SETTINGS, passage)[0]
+    assert {track.program for track in again.midi.instruments if not track.is_drum} == {107}
+    assert notes(again.midi, (1, 2, 5, 6)) == notes(midi.read(koto.path), (1, 2, 5, 6))
+    assert notes(again.midi, (3, 4)) != notes(midi.read(koto.path), (3, 4))
+    assert again.about["players"] == {"Guitar": 107}
+
+
+def test_new_bars_keep_what_the_piece_has_and_say_what_of_the_text_cannot_act(koto):
+    passage = Infilling.of(koto.arrangement, 3, 4, shift=0)
+    text = "flute, 120 bpm, in E major, 3/4, 16 bars, 30 seconds, C F G"
+    ((part,),) = understand(None, [Request(text)])
+    kept = passage.kept(part)
+    assert (kept.tempo, [bar[0].name for bar in kept.chords]) == (None, ["F", "G", "C"])  # C in bar 3
+    said = [phrase.partition(" (")[0] for phrase in kept.unkept]
+    assert said == ["chords G", "120 bpm", "E major", "3/4", "16 bars", "30 seconds", "flute"]
+    ((own,),) = understand(None, [Request(str(koto.row["prompt"]))])
+    own = replace(passage, own=True).kept(own)
+    assert ([bar[0].name for bar in own.chords], own.unkept) == (["C", "F", "G"], ())
+    ((same,),) = understand(None, [Request("koto, 61 bpm, in A minor, 4/4, 2 bars")])
+    assert passage.kept(same).unkept == ()
 
 
 def test_only_the_chosen_instruments_are_written(composer, piece):

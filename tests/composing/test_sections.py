@@ -13,7 +13,7 @@ from fairseq_meloformer.composing.sections import joined, measure_sections, plan
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import measure
 from fairseq_meloformer.tokens import remi
-from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.prompts import Request, sections_of
 from fairseq_meloformer.words.timeline import read_timeline
 
 TIMELINE = "1-3: calm | 4-4: rain | 5-6: storm"
@@ -52,6 +52,18 @@ def test_sections_are_planned_apart_whatever_they_are_planned_with():
     torch.testing.assert_close(other[:3], alone[:3])
     assert not torch.allclose(other[4:], alone[4:])
     assert other.shape == (6, LAYERS, DIM)
+
+
+@pytest.mark.parametrize("outside", [0, 1])
+def test_a_chorus_that_comes_back_has_the_same_plan_again(outside):
+    text = "verse 3 bars, chorus 4 bars, verse 3 bars, bridge 2 bars, chorus 4 bars"
+    request = Request(text, 1, 16, sections=sections_of(text))
+    values, mask = plan_requests(bridge(), [request], outside=outside, guidance_scale=1.0, nfe=2)
+    assert mask.sum() == 16 + outside
+    music = values[0, outside:]
+    torch.testing.assert_close(music[4:6], music[13:15])  # between the joints
+    torch.testing.assert_close(music[1], music[8])
+    assert not torch.allclose(music[1], music[5])
 
 
 @pytest.mark.parametrize("chunking", ["infer", "bosbar"])

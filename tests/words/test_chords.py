@@ -8,7 +8,7 @@ from fairseq_meloformer.words.wishes import read
 
 def names(text, key=None):
     found = progression(text)
-    return "" if found is None else " ".join(chord.name for chord in found.in_key(key)[0])
+    return "" if found is None else found.in_key(key)[0].name
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ def names(text, key=None):
         ("a ballad over Am - F - C - G", "Am F C G"),
         ("Dm7 | G7 | Cmaj7 | Cmaj7", "Dm G C C"),
         ("chords: Bb, Eb, F", "Bb Eb F"),
+        ("| C Am | F G | C |", "C Am | F G | C"),
+        ("| C Am F G |", "C Am F G"),
         ("F#m→D→A→E", "F#m D A E"),
         ("和弦：C G Am F", "C G Am F"),
         ("chord progression Em C", "Em C"),
