@@ -116,7 +116,7 @@ class Maker:
         request = Request(text, bars=sections[-1].last if sections else None, sections=sections)
         (parts,) = understand(self.probe, [request])
         rows = [part.as_row() for part in parts]
-        wishes = parts[0].exact
+        wishes = parts[0].wishes
         named = {one.program: one for part in reversed(parts) for one in part.exact.instruments}
         return {
             "text": text,
