@@ -117,7 +117,7 @@ class Maker:
         (parts,) = understand(self.probe, [request])
         rows = [part.as_row() for part in parts]
         wishes = parts[0].wishes
-        named = {one.program: one for part in reversed(parts) for one in part.exact.instruments}
+        named = {one.program: one for part in reversed(parts) for one in part.wishes.instruments}
         return {
             "text": text,
             "tempo": wishes.tempo,
