@@ -1,18 +1,24 @@
 """The command `meloformer studio`: a page on this machine on which a person composes, and an interface for programs."""
 
 import argparse
+import asyncio
 import socket
 import sys
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.precision import PRECISIONS
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
 
-_HERE: Final = {"127.0.0.1", "localhost", "::1"}
+if TYPE_CHECKING:
+    import uvicorn
+
+    from fairseq_meloformer.studio.asks import ComposeAsk
+    from fairseq_meloformer.studio.line import Line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,25 +51,39 @@ def run(args: argparse.Namespace) -> int:
     try:
         import uvicorn  # noqa: PLC0415  only the studio needs it
 
-        from fairseq_meloformer.studio.server import application  # noqa: PLC0415
+        from fairseq_meloformer.studio.server import HERE, application  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise InputError(f"the studio needs {error.name}: pip install 'meloformer[studio]'") from error
     from fairseq_meloformer.composing.composer import Composer  # noqa: PLC0415  slow
+    from fairseq_meloformer.studio.line import Line  # noqa: PLC0415
     from fairseq_meloformer.studio.making import Maker  # noqa: PLC0415
     from fairseq_meloformer.studio.shelf import Shelf  # noqa: PLC0415
 
     listening = _listening(args.host, args.port)
     composer = Composer.from_pretrained(args.model, args.bridge, probe=args.probe, device=args.device, dtype=args.dtype)
-    app = application(Maker(composer, Shelf(args.output)), _HERE if args.host in _HERE else {"*"})
+    maker = Maker(composer, Shelf(args.output))
+    line = Line(maker.make)
+    app = application(maker, line, HERE if args.host in HERE else {"*"})
     port = listening.getsockname()[1]
-    address = f"http://{'127.0.0.1' if args.host in _HERE | {'0.0.0.0'} else args.host}:{port}/"  # noqa: S104  a name
+    address = f"http://{'127.0.0.1' if args.host in HERE | {'0.0.0.0'} else args.host}:{port}/"  # noqa: S104  a name
     sys.stdout.write(f"the studio is open at {address} (Ctrl-C closes it)\n")
     sys.stdout.flush()
-    listening.listen()  # a browser that is faster than the server waits
     if not args.no_browser:
         webbrowser.open(address)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run([listening])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with listening, suppress(KeyboardInterrupt):
+        asyncio.run(_serve(server, line, listening))
     return 0
+
+
+async def _serve(server: "uvicorn.Server", line: "Line[ComposeAsk]", listening: socket.socket) -> None:
+    """Serve, and let nobody wait for the end of a piece who wants to stop."""
+    task = asyncio.create_task(server.serve([listening]))
+    while not task.done():
+        await asyncio.wait([task], timeout=0.2)
+        if server.should_exit:
+            line.close()
+    await task
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -73,10 +93,7 @@ def _listening(host: str, port: int) -> socket.socket:
         InputError: the address cannot be had.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family)
     except (OSError, OverflowError) as error:
         raise InputError(f"--host and --port must be free here, but {host}:{port} is not: {error}") from error
-    return listening

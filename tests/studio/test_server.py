@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import zipfile
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -73,8 +74,8 @@ def test_bars_are_told_while_they_are_written_and_then_the_pieces(told):
     assert [event["piece"] for event in told if event["event"] == "piece"] == [0, 1]
 
 
-def test_a_piece_is_the_one_that_the_command_line_makes(client, piece):
-    composer = Composer.from_pretrained(best_of=1)
+def test_a_piece_is_the_one_that_the_command_line_makes(client, piece, composer):
+    composer = Composer(composer.model, composer.bridge, replace(composer.control, best_of=1))
     request = from_texts(["暴风雨"])[0].request(0, Request("", seed=3, bars=2))
     (expected,) = composer.compose([request])
     assert sorted(note for *_, note, _ in notes(client, piece)) == sorted(
@@ -212,7 +213,6 @@ def test_whoever_leaves_makes_room_and_those_who_wait_know_their_place(studio, c
             )
         ended.set()
 
-    began = time.monotonic()
     with client.stream("POST", "/compose", json={**ASK, "bars": 128}, timeout=60) as answer:
         lines = answer.iter_lines()
         next(line for line in lines if "bar" in line)
@@ -223,7 +223,6 @@ def test_whoever_leaves_makes_room_and_those_who_wait_know_their_place(studio, c
     waiting.join()
     assert places[0] == 1
     assert places[-1] == 0
-    assert time.monotonic() - began < 60
 
 
 def test_chips_change_the_sentence(client):
