@@ -21,7 +21,15 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["fairseq_meloformer", "fairseq_meloformer.*"]),
     package_data={
-        "fairseq_meloformer": ["py.typed", "**/*.yaml", "**/*.json", "**/*.jsonl", "pretrained/**/*", "studio/web/**/*"]
+        "fairseq_meloformer": [
+            "py.typed",
+            "**/*.html",
+            "**/*.yaml",
+            "**/*.json",
+            "**/*.jsonl",
+            "pretrained/**/*",
+            "studio/web/**/*",
+        ]
     },
     entry_points={"console_scripts": ["meloformer = fairseq_meloformer.cli:main"]},
     install_requires=[
@@ -38,6 +46,7 @@ setup(
         "pyyaml>=6",
         "safetensors>=0.5",
         "sentencepiece>=0.2",
+        "soundfile>=0.13",
         "tokenizers>=0.21",
         "torch>=2.6",
         "tqdm>=4.66",

@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score", action="store_true", help="write scores: .musicxml, and .pdf where MuseScore or verovio is installed"
     )
+    parser.add_argument(
+        "--html", action="store_true", help="write pages to send to somebody: roll, sound and what was understood"
+    )
     again = parser.add_argument_group("an existing piece", "new bars for it; everything else in its file stays")
     again.add_argument(
         "--from",
@@ -184,6 +187,7 @@ def run(args: argparse.Namespace) -> int:
         picture=not args.no_picture,
         sound=not args.no_audio,
         score=args.score,
+        page=args.html,
     ) as folder:
         rows = compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle, passage=passage)
         for row in rows:

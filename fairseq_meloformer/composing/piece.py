@@ -8,14 +8,14 @@ from typing import Any
 
 from miditoolkit import MidiFile
 
-from fairseq_meloformer import midi as midi_files
 from fairseq_meloformer.jobs import write_atomic
 from fairseq_meloformer.measures.attributes import Attributes, measure
 from fairseq_meloformer.midi.events import EventFile
 from fairseq_meloformer.midi.metre import FOUR_FOUR
+from fairseq_meloformer.midi.writing import written
 from fairseq_meloformer.museformer.config import Scope
 from fairseq_meloformer.museformer.sampling import Sampling
-from fairseq_meloformer.render import audio, musicxml, pictures
+from fairseq_meloformer.render import audio, musicxml, page, pictures
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.words.prompts import Request
 
@@ -78,11 +78,16 @@ class Piece:
 
     def save(self, path: str | Path) -> None:
         """Write the MIDI file; its first text says the prompt and the seed, but if it is an existing piece's file."""
-        if self.file is None:
-            midi_files.write(self.midi, path, f"{self.request.text}\n{self.request.seed_text}")
-        else:
-            data = self.file.dump()
-            write_atomic(path, lambda file: file.write(data))
+        write_atomic(path, lambda file: file.write(self.data))
+
+    @cached_property
+    def data(self) -> bytes:
+        """The MIDI file's bytes."""
+        return (
+            written(self.midi, f"{self.request.text}\n{self.request.seed_text}")
+            if self.file is None
+            else self.file.dump()
+        )
 
     def score(self, path: str | Path) -> None:
         """Write the score as MusicXML, under the text."""
@@ -91,6 +96,12 @@ class Piece:
     def picture(self, path: str | Path, title: str | None = None) -> None:
         """Draw the piano roll as a PNG file, under the text or another title."""
         pictures.piano_roll(self.midi, path, title=self.request.text if title is None else title)
+
+    def page(self, path: str | Path) -> bool:
+        """Write a page of its own: roll, player and what was understood; False if it has to do without sound."""
+        seed = self.request.seed if self.request.given_seed is None else self.request.given_seed
+        told = {"understood": list(self.understood), "not_kept": list(self.not_honoured), "seed": seed}
+        return page.write(path, self.midi, self.data, self.request.text, told)
 
     def sound(self, path: str | Path) -> bool:
         """Render a WAV file; False if no synthesiser and soundfont are installed."""

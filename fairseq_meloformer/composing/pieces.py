@@ -39,13 +39,21 @@ class PieceFolder:
         picture: draw a piano roll of each piece.
         sound: render each piece.
         score: write the score of each piece, as MusicXML and as PDF.
+        page: write a page of each piece, with its sound in it.
 
     Raises:
         InputError: another run writes to the folder, or its manifest cannot be read.
     """
 
     def __init__(
-        self, directory: str | Path, made_with: Row, *, picture: bool = True, sound: bool = True, score: bool = False
+        self,
+        directory: str | Path,
+        made_with: Row,
+        *,
+        picture: bool = True,
+        sound: bool = True,
+        score: bool = False,
+        page: bool = False,
     ) -> None:
         self.directory = Path(directory)
         with ExitStack() as stack:
@@ -57,6 +65,7 @@ class PieceFolder:
         self._picture = picture
         self._sound = sound
         self._score = score
+        self._page = page
 
     def close(self) -> None:
         """Let others write to the folder."""
@@ -93,7 +102,7 @@ class PieceFolder:
 
     def _complete(self, row: Row) -> bool:
         """Whether a piece has all its files and those that are wanted, but for what could not be made here."""
-        wanted = {"picture": self._picture, "sound": self._sound, "score": self._score}
+        wanted = {"picture": self._picture, "sound": self._sound, "score": self._score, "page": self._page}
         there = {*row["files"], *row.get("not_made", [])}
         return all((self.directory / file).is_file() for file in row["files"].values()) and all(
             kind in there for kind, asked in wanted.items() if asked
@@ -114,6 +123,9 @@ class PieceFolder:
             piece.score(self.directory / files["score"])
             if musicxml.engrave(self.directory / files["score"], self.directory / f"{name}.pdf", prompt.text):
                 files["pdf"] = f"{name}.pdf"
+        if self._page:
+            files["page"] = f"{name}.html"
+            piece.page(self.directory / files["page"])
         sections = piece.request.sections
         row = {
             "piece": name,

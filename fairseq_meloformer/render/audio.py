@@ -1,4 +1,4 @@
-"""MIDI to WAV with what pip can install: the synthesiser TinySoundFont and a General MIDI soundfont.
+"""MIDI to sound, as WAV or MP3, with what pip can install: the synthesiser TinySoundFont and a General MIDI soundfont.
 
 Both are optional, and neither is part of this package: `tinysoundfont` (MIT) is the synthesiser, and the soundfont is
 TimGM6mb by Tim Brechbill (GPL-2), read out of the package `pretty_midi`, which carries it. The environment variable
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import io
 import logging
 import os
 import wave
@@ -58,13 +59,29 @@ def render(midi: MidiFile, path: str | Path) -> bool:
     Raises:
         InputError: if `MELOFORMER_SOUNDFONT` names something that is not a soundfont.
     """
+    samples = heard(midi)
+    if samples is None:
+        return False
+    write_atomic(path, functools.partial(_write_wav, samples))
+    return True
+
+
+def heard(midi: MidiFile) -> NDArray[np.float32] | None:
+    """Sound (frames, 2) of `midi` as it is written, see `render`; None, and a hint, where it cannot be rendered."""
     font = soundfont()
     if font is None or not can_render():
         _hint()
-        return False
-    samples = synthesise(playable(midi), font)
-    write_atomic(path, functools.partial(_write_wav, samples))
-    return True
+        return None
+    return synthesise(playable(midi), font)
+
+
+def mp3(samples: NDArray[np.float32]) -> bytes:
+    """An MP3 file of sound (frames, 2) at `RATE`: some 16 kB a second, which every browser plays."""
+    import soundfile  # noqa: PLC0415  loads a library
+
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+    return file.getvalue()
 
 
 def can_render() -> bool:

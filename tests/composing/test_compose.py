@@ -1,6 +1,8 @@
 """The command: files, manifest, resumption, and refusals."""
 
+import base64
 import json
+import re
 
 import miditoolkit
 import mido
@@ -11,6 +13,7 @@ from music21 import converter
 
 from fairseq_meloformer import cli, midi
 from fairseq_meloformer.jobs import sole_writer
+from fairseq_meloformer.render import audio
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 
 
@@ -109,6 +112,23 @@ def test_files_that_were_deleted_or_not_wanted_before_are_made_by_the_next_run(m
     assert [sorted(row["files"]) for row in manifest(tmp_path)] == [["midi", "picture"]] * 2
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.mid")} == before
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_page_of_a_piece_offers_its_midi_and_says_what_was_understood(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "can_render", lambda: False)  # random weights hold notes for minutes
+    arguments = ["compose", "fast rain, 144 bpm </script>", "--output", str(tmp_path), "--bars", "1", "--html"]
+    base = [*arguments, "--no-audio", "--no-picture", *models]
+    assert cli.main(base) == 0
+    (row,) = manifest(tmp_path)
+    page = tmp_path / row["files"]["page"]
+    found = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"))[1])
+    assert base64.b64decode(found["midi"].partition(",")[2]) == (tmp_path / row["files"]["midi"]).read_bytes()
+    assert found["title"] == row["prompt"] == "fast rain, 144 bpm </script>"
+    assert found["understood"] == row["understood"] != []
+    assert (found["seed"], found["sound"]) == (0, None)
+    page.unlink()
+    assert cli.main(base) == 0
+    assert page.is_file()
 
 
 def test_bad_lines_are_left_out_on_demand(models, tmp_path, caplog):
