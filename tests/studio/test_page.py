@@ -117,6 +117,10 @@ def test_a_sentence_is_composed_played_and_muted(visit):
     assert not page.evaluate("studio.player.playing")
     page.locator("#roll").click(position={"x": page.locator("#roll").bounding_box()["width"] / 2, "y": 200})
     assert page.evaluate("studio.player.position / studio.player.length") == pytest.approx(0.5, abs=0.02)
+    shown = page.evaluate("studio.roll.second(studio.roll.canvas.clientWidth) - studio.roll.second(0)")
+    page.click("#zoom-in")
+    closer = page.evaluate("studio.roll.second(studio.roll.canvas.clientWidth) - studio.roll.second(0)")
+    assert closer == pytest.approx(shown / 1.6)
 
 
 def test_it_speaks_chinese_and_the_first_bar_is_there_while_the_rest_is_written(visit):
@@ -153,6 +157,7 @@ def test_dragged_bars_are_written_anew_and_it_is_undone_and_redone(visit):
     third = page.evaluate("studio.current().lines[2]")
     after = notes(page)
     assert after != before
+    assert page.evaluate("[studio.roll.selection, studio.player.position]") == [[3, 4], pytest.approx(third, abs=0.01)]
     assert [note for note in after if note[0] < third - 0.01] == [note for note in before if note[0] < third - 0.01]
     page.click("#undo")
     assert notes(page) == before

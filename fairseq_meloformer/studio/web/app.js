@@ -121,10 +121,12 @@ async function compose(ask) {
   const { signal } = running;
   const before = at;
   const key = `asked ${++asks} `;
-  const drafts = { pieces: [], chosen: 0, key };
+  const bars = ask.passage?.bars; // they stay selected, and it is played from there
+  const drafts = { pieces: [], chosen: 0, key, held: Boolean(bars), from: bars ? current().lines[bars[0] - 1] : 0 };
   let finished = false;
   busy(true);
   progress(0, word("waiting", 0));
+  player.open().catch(() => {}); // it says what is wrong when it is asked to play
   try {
     for await (const event of server.compose(ask, signal)) {
       if (event.event === "queued") progress(0, word("waiting", event.place));
@@ -162,7 +164,7 @@ function place(drafts, number, piece) {
     versions = [...versions.slice(0, at + 1), drafts];
     at = versions.length - 1;
     player.pause();
-    present({ from: 0 });
+    present({ from: drafts.from, held: drafts.held });
   } else if (version() === drafts) {
     if (number === drafts.chosen) present({ grown: grown !== undefined });
     else tabs();
@@ -184,7 +186,7 @@ function progress(share, text) {
 
 // --- what is shown and heard ------------------------------------------------------------------------------------
 
-function present({ from, grown = false } = {}) {
+function present({ from, grown = false, held = grown } = {}) {
   const piece = current();
   $("piece").hidden = !piece;
   $("welcome").hidden = Boolean(piece);
@@ -193,7 +195,7 @@ function present({ from, grown = false } = {}) {
     return;
   }
   player.load(piece, { from });
-  roll.load(piece, { keep: grown });
+  roll.load(piece, { keep: held });
   roll.follow(player.position);
   $("facts").textContent = [`${piece.tempo} bpm`, piece.metre, keyName(piece)].filter(Boolean).join(" · ");
   tabs();
@@ -285,13 +287,19 @@ function actions(piece) {
   );
 }
 
+// The names of what plays one of the six.
+function called(piece, role) {
+  const own = piece.tracks.filter((track) => track.role === role);
+  return own.map((track) => (language === "zh" ? track.zh : track.name)).join(" + ");
+}
+
 function roles(piece) {
   const there = [...new Set(piece.tracks.map((track) => track.role).filter(Boolean))];
   tracks = new Set([...tracks].filter((role) => there.includes(role)));
   $("roles").replaceChildren(
     ...there.map((role) => {
       const chip = element("button", {
-        type: "button", className: "chip", textContent: word("roles")[role],
+        type: "button", className: "chip", textContent: called(piece, role),
         onclick: () => {
           if (!tracks.delete(role)) tracks.add(role);
           chip.setAttribute("aria-pressed", tracks.has(role));

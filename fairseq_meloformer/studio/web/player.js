@@ -45,23 +45,26 @@ export class Player extends EventTarget {
 
   // Browsers want a click before the first sound, so that this is called by the first play.
   open() {
-    this.opened ??= this.#open();
+    this.opened ??= this.#open().catch((error) => {
+      this.opened = null;
+      throw error;
+    });
     return this.opened;
   }
 
   async #open() {
     const context = new AudioContext();
     if (!context.audioWorklet) throw new InsecureError();
-    this.context = context;
     const bank = soundfont();
-    await this.context.audioWorklet.addModule("/web/vendor/spessasynth_lib/spessasynth_processor.min.js");
-    this.synth = new WorkletSynthesizer(this.context);
-    this.gain = new GainNode(this.context, { gain: this.wanted ?? 0.8 });
-    this.analyser = new AnalyserNode(this.context, { fftSize: 1024 });
+    await context.audioWorklet.addModule("/web/vendor/spessasynth_lib/spessasynth_processor.min.js");
+    this.synth = new WorkletSynthesizer(context);
+    this.gain = new GainNode(context, { gain: this.wanted ?? 0.8 });
+    this.analyser = new AnalyserNode(context, { fftSize: 1024 });
     this.synth.connect(this.gain);
-    this.gain.connect(this.analyser).connect(this.context.destination);
+    this.gain.connect(this.analyser).connect(context.destination);
     await this.synth.soundBankManager.addSoundBank(await bank, "gm");
     await this.synth.isReady;
+    this.context = context; // from here on it can play
     this.#seat();
     setInterval(() => this.#step(), 25);
   }

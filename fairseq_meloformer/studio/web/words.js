@@ -85,7 +85,6 @@ const WORDS = {
       mode: ["minor", "major"],
       drums: ["no drums", "drums"],
     },
-    roles: { lead: "lead", drums: "drums", bass: "bass", guitar: "guitar", piano: "piano", strings: "strings" },
   },
   zh: {
     tagline: "一句话，变成音乐",
@@ -171,7 +170,6 @@ const WORDS = {
       mode: ["小调", "大调"],
       drums: ["无鼓", "有鼓"],
     },
-    roles: { lead: "主旋律", drums: "鼓", bass: "贝斯", guitar: "吉他", piano: "钢琴", strings: "弦乐" },
   },
 };
 
