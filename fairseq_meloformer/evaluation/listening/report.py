@@ -129,8 +129,8 @@ def write_markdown(found: dict[str, Any], path: Path) -> None:
     names = {**RATINGS, BETTER: "which is better"}
     agreement = [[names[name], "-" if value is None else f"{value:.2f}"] for name, value in found["alpha"].items()]
     explained = (
-        f"{found['listeners']} listeners, {found['answers']} answers to the test {found['study']}. Means from 1 to 7, with "
-        "95 % intervals over listeners and prompts, and the number of answers."
+        f"{found['listeners']} listeners, {found['answers']} answers to the test {found['study']}. Means from 1 to 7, "
+        "with 95 % intervals over listeners and prompts, and the number of answers."
     )
     markdown.write(
         path,
