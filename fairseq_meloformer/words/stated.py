@@ -141,6 +141,10 @@ class StatedReader:
         total = sum(len(item.tokens) for item in words)
         return Statement(values, known / total if total else float(asked.rest != plain(text)))
 
+    def knows(self, phrase: str) -> bool:
+        """Whether a phrase stands in the wording as a whole."""
+        return self._find(_tokens(phrase)) is not None
+
     def _items(self, tokens: Tokens) -> Iterator[_Item]:
         place = 0
         while place < len(tokens):
