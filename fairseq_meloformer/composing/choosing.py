@@ -51,6 +51,9 @@ def _missed(attributes: Attributes, part: Part, quantiles: Quantiles) -> float:
     )
     if part.wishes.key is not None and not _same_mode(attributes.get("key"), part.wishes.key):
         missed += 1  # as a wholly missed axis
+    if part.wishes.playing:
+        playing = attributes.get("instruments")
+        missed += len(part.wishes.playing.difference(playing if isinstance(playing, list) else ()))
     return missed
 
 

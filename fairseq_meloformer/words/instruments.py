@@ -96,6 +96,7 @@ def instruments(text: str) -> list[Instrument]:
         or listed[index]
         or (index + 1 < len(found) and listed[index + 1])
         or match[0] == text.strip()
+        or (name.program == BASS and refused_before(text, match.start()))
         for index, (match, name) in enumerate(found)
     ]
     named: list[Instrument] = []

@@ -3,6 +3,7 @@
 What a text is like (calm, dark, a storm) is for `probe` and `stated`; here stand figures, names and forms.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,6 +24,7 @@ _MELODIC: Final = SIX - {DRUMS, BASS}
 _TRACKS: Final = {
     LEAD: "lead", DRUMS: "drums", BASS: "bass", GUITAR: "guitar", PIANO: "piano", STRINGS: "strings"
 }  # fmt: skip
+_DRUM: Final = re.compile("drum|鼓")
 _POSSIBLE: Final = {
     "one tempo": "tempi are 16 to 256 bpm",
     "one metre": f"metres are {', '.join(notation.METRES)}",
@@ -195,11 +197,13 @@ class _Reading:
             for one in named
             if one.wanted and one.program not in playing
         ]
-        # A bass is no low music, and "drums: none" no drums.
+        # A bass is no low music, "drums: none" no drums, and steel drums are no kit.
         self._read += [
             (one.start, one.end)
             for one in named
-            if one.end > one.start + len(one.name) or roles_of(one.program)[0] == BASS
+            if one.end > one.start + len(one.name)
+            or roles_of(one.program)[0] == BASS
+            or (one.program != DRUMS and _DRUM.search(one.name))
         ]
         return named
 

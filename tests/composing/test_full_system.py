@@ -276,6 +276,15 @@ def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept():
     assert nearest([still, moving], [part], QUANTILES) is nearest([moving, still], [part], QUANTILES) is moving
 
 
+def test_of_two_candidates_that_are_equally_near_the_one_with_the_named_instruments_is_kept():
+    part = Part(0, None, {}, read("flute and piano"))
+    alone, both = (
+        Piece(Request("", bars=4), tokens, remi.decode(tokens))
+        for tokens in (bar(60, 62, 64, 65) * 4, [*bar(60, 62, 64, 65) * 3, *bar(60, 62, 64, 65, program=80)])
+    )
+    assert nearest([alone, both], [part], QUANTILES) is both
+
+
 @pytest.mark.parametrize("wrong", [{"best_of": 0}, {"strength": -1.0}])
 def test_means_are_checked(wrong):
     with pytest.raises(InputError, match="at least 1 candidate and a tilt of 0 to 10"):

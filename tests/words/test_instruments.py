@@ -6,7 +6,14 @@ from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS
 from fairseq_meloformer.words import instruments
 from fairseq_meloformer.words.instruments import SIX, cast, name_of, roles_of
+from fairseq_meloformer.words.stated import default_reader
 from fairseq_meloformer.words.wishes import read
+
+
+def test_a_bass_that_is_refused_is_one_and_steel_drums_are_no_kit():
+    assert read("church organ, no drums, no bass").absent == {BASS, DRUMS}
+    assert not default_reader().read("steel drums, 8 bars").values
+    assert default_reader().read("steel drums and drums").values == {"drums": 0.8}
 
 
 @pytest.mark.parametrize("program", range(DRUMS + 1))
