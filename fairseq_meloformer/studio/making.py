@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.composing.composer import Composer, plan_of
-from fairseq_meloformer.composing.parts import players_of, understand
+from fairseq_meloformer.composing.parts import key_of, told, understand
 from fairseq_meloformer.composing.piece import Piece, Progress, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.errors import InputError
@@ -71,13 +71,13 @@ class Maker:
         pieces = composer.compose(requests, _settings(ask), plan, on_bar=_teller(tell))
         for number, piece in enumerate(pieces):
             moved = piece.request.transposition + int(piece.about.get("moved_to_key", 0))
-            row = {**_about(ask, [], number), "shift": -moved, "stand_ins": _stand_ins(piece)}
+            row = {**_about(ask, [], number), "shift": -moved}
             self._keep(tell, number, piece, row)
 
     def _recompose(self, ask: ComposeAsk, wanted: Passage, tell: Tell) -> None:
         original = self.shelf.get(wanted.piece)
-        stand_ins = original.get("stand_ins", [])
-        arrangement = Arrangement.of(EventFile.read(self.shelf.path(wanted.piece)), players=dict(stand_ins))
+        stand_ins = dict(original.get("stand_ins", []))
+        arrangement = Arrangement.of(EventFile.read(self.shelf.path(wanted.piece)), players=stand_ins)
         passage = _passage(wanted, arrangement, original.get("shift"))
         _short_enough(passage.total)
         text = ask.text or str(original["text"])
@@ -87,7 +87,7 @@ class Maker:
         for number, piece in enumerate(pieces):
             bars = [passage.first, passage.last]
             about = _about(ask, original["made"], number)
-            row = {**about, "text": text, "shift": passage.shift, "stand_ins": stand_ins, "written": bars}
+            row = {**about, "text": text, "shift": passage.shift, "written": bars}
             self._keep(tell, number, piece, row)
 
     def _plan(self, ask: ComposeAsk) -> tuple[Tensor | None, int]:
@@ -102,7 +102,15 @@ class Maker:
 
     def _keep(self, tell: Tell, number: int, piece: Piece, row: Row) -> None:
         sections = [{"first": part.first, "last": part.last, "text": part.text} for part in piece.request.sections]
-        about = {"sections": sections, "attributes": piece.attributes, "understood": piece.about.get("understood", [])}
+        players = piece.about.get("players", {})
+        about = {
+            "sections": sections,
+            "stand_ins": [(program, _PROGRAMS[name.lower()]) for name, program in players.items()],
+            "attributes": piece.attributes,
+            "parts": piece.about.get("understood", []),
+            "understood": list(piece.understood),
+            "not_honoured": list(piece.not_honoured),
+        }
         kept = self.shelf.put({**row, **about}, piece.save)
         tell({"event": "piece", "piece": number, **kept})
 
@@ -116,20 +124,21 @@ class Maker:
         request = Request(text, bars=sections[-1].last if sections else None, sections=sections)
         (parts,) = understand(self.probe, [request])
         rows = [part.as_row() for part in parts]
+        said, not_honoured = told(request, parts)
         wishes = parts[0].wishes
         named = {one.program: one for part in reversed(parts) for one in part.wishes.instruments}
         return {
             "text": text,
             "tempo": wishes.tempo,
-            "key": wishes.key,
-            "metre": wishes.metre,
+            "key": key_of(parts),
+            "metre": next((part.wishes.metre for part in parts if part.wishes.metre), None),
             "bars": request.bars or wishes.bars,
             "seconds": wishes.seconds,
             "axes": dict(zip(AXES, _mean(rows), strict=True)),
             "programs": rows[0]["programs"],
             "instruments": [{"name": one.name, "program": one.program, "wanted": one.wanted} for one in named.values()],
-            "said": list(dict.fromkeys(said for row in rows for said in row["said"])),
-            "not_honoured": list(dict.fromkeys(phrase for row in rows for phrase in row["not_honoured"])),
+            "said": said,
+            "not_honoured": not_honoured,
             "sections": [
                 {"first": part.first, "last": part.last, "text": part.text, "name": part.name} for part in sections
             ],
@@ -174,12 +183,6 @@ def _passage(wanted: Passage, arrangement: Arrangement, shift: int | None) -> In
     return Infilling.of(arrangement, first, last, shift=shift, programs=programs)
 
 
-def _stand_ins(piece: Piece) -> list[tuple[int, int]]:
-    """Programs of a piece that play for one of the six, each with that one."""
-    texts = [section.text for section in piece.request.sections] or [piece.request.text]
-    return [(program, role) for role, program in players_of(texts).items() if program not in NAMES]
-
-
 def _about(ask: ComposeAsk, made: Sequence[Row], number: int) -> Row:
     """What was asked for, step by step, of one piece alone."""
     own = ask.model_copy(update={"count": 1, "number": ask.number + number})
@@ -192,7 +195,7 @@ def _short_enough(bars: int | None) -> None:
 
 
 def _teller(tell: Tell) -> Callable[[Progress], None]:
-    def told(progress: Progress) -> None:
+    def listen(progress: Progress) -> None:
         _short_enough(progress.total)
         event: Row = {
             "event": "bar",
@@ -206,7 +209,7 @@ def _teller(tell: Tell) -> Callable[[Progress], None]:
             event["draft"] = _draft(progress)
         tell(event)
 
-    return told
+    return listen
 
 
 def _draft(progress: Progress) -> Row | None:

@@ -140,7 +140,7 @@ def _pieces(app: FastAPI, maker: Maker) -> None:
         return await anyio.to_thread.run_sync(shelf.bring, data, name)
 
     @app.get("/pieces/{piece}.{kind}", response_class=Response)
-    def take(piece: str, kind: Literal["mid", "musicxml", "wav", "png", "json", "zip"]) -> Response:
+    def take(piece: str, kind: Literal["mid", "musicxml", "wav", "png", "json", "html", "zip"]) -> Response:
         """A piece to take home."""
         name = quote(f"{shelf.file_name(piece)}.{kind}")
         headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}

@@ -14,7 +14,7 @@ from typing import Any, Final
 from fairseq_meloformer import midi
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
-from fairseq_meloformer.render import audio, musicxml, pictures
+from fairseq_meloformer.render import audio, musicxml, page, pictures
 from fairseq_meloformer.studio.sheets import sheet
 from fairseq_meloformer.words.prompts import from_texts
 
@@ -28,6 +28,7 @@ KINDS: Final = {
     "wav": "audio/wav",
     "png": "image/png",
     "json": "application/json",
+    "html": "text/html",
     "zip": "application/zip",
 }
 """What a piece can be taken home as, and its media type."""
@@ -105,13 +106,20 @@ class Shelf:
             return self._all(name)
         with tempfile.TemporaryDirectory() as folder:
             out, song, text = Path(folder) / f"piece.{kind}", midi.read(path), self.get(name)["text"]
-            if kind == "png":
+            if kind == "html":
+                page.write(out, song, path.read_bytes(), text, self._told(name))
+            elif kind == "png":
                 pictures.piano_roll(song, out, title=text)
             elif kind == "musicxml":
                 musicxml.write(song, out, text)
             elif not audio.render(song, out):
                 raise InputError(audio.HINT)
             return out.read_bytes()
+
+    def _told(self, name: str) -> Row:
+        row = self.get(name)
+        seed = row["made"][-1].get("seed", 0) if row["made"] else "–"
+        return {"understood": row.get("understood", []), "not_kept": row.get("not_honoured", []), "seed": seed}
 
     def _recipe(self, name: str) -> Row:
         """All that makes the piece again: what was asked for step by step, and the files that this starts from."""
@@ -122,7 +130,10 @@ class Shelf:
         elif "passage" in row["made"][0]:
             needed.add(row["made"][0]["passage"]["piece"])
         files = {one: base64.b64encode(self.path(one).read_bytes()).decode() for one in sorted(needed)}
-        return {**{key: row[key] for key in ("text", "made", "attributes", "understood") if key in row}, "files": files}
+        return {
+            **{key: row[key] for key in ("text", "made", "attributes", "understood", "not_honoured") if key in row},
+            "files": files,
+        }
 
     def _all(self, name: str) -> bytes:
         title, target = self.file_name(name), BytesIO()

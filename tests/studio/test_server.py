@@ -108,7 +108,7 @@ def test_it_goes_on_and_gets_an_introduction(client, piece):
 
 def test_a_corrected_reading_is_what_is_composed_to(client):
     (piece,) = pieces(client, {**ASK, "bars": 1, "axes": {"loudness": -1.0}})
-    assert piece["understood"][0]["profile"]["loudness"] == -1
+    assert piece["parts"][0]["profile"]["loudness"] == -1
     assert client.get("/understand", params={"text": "暴风雨"}).json()["axes"]["loudness"] > 0
 
 
@@ -140,13 +140,21 @@ def test_a_brought_file_is_shown_and_can_be_the_plan(client, piece):
     assert base64.b64decode(recipe["files"][brought["id"]]) == data
 
 
-@pytest.mark.parametrize("kind", ["mid", "musicxml", "png", "json", "wav", "zip"])
+@pytest.mark.parametrize("kind", ["mid", "musicxml", "png", "json", "wav", "html", "zip"])
 def test_a_piece_can_be_taken_home(client, piece, kind):
     if kind == "wav" and not (audio.can_render() and audio.soundfont()):
         pytest.skip(audio.HINT)
     answer = client.get(f"/pieces/{piece['id']}.{kind}", timeout=60)
     assert answer.status_code == 200
-    begins = {"mid": b"MThd", "musicxml": b"<?xml", "png": b"\x89PNG", "json": b"{", "wav": b"RIFF", "zip": b"PK"}
+    begins = {
+        "mid": b"MThd",
+        "musicxml": b"<?xml",
+        "png": b"\x89PNG",
+        "json": b"{",
+        "wav": b"RIFF",
+        "html": b"<!",
+        "zip": b"PK",
+    }
     assert answer.content.startswith(begins[kind])
     assert "%E6%9A%B4" in answer.headers["content-disposition"]
     if kind == "zip":

@@ -198,6 +198,10 @@ function present({ from, grown = false, held = grown } = {}) {
   roll.load(piece, { keep: held });
   roll.follow(player.position);
   $("facts").textContent = [`${piece.tempo} bpm`, piece.metre, keyName(piece)].filter(Boolean).join(" · ");
+  const unkept = (piece.not_honoured ?? []).map((phrase) =>
+    element("p", { className: "warn", textContent: word("unkept") + phrase }),
+  );
+  $("unkept").replaceChildren(...unkept);
   tabs();
   legend();
   if (!grown || !piece.growing) actions(piece);
@@ -282,7 +286,7 @@ function actions(piece) {
   roles(piece);
   const link = (kind, text) => element("a", { href: `/pieces/${piece.id}.${kind}`, className: "button", textContent: text, download: "" });
   $("take").replaceChildren(
-    link("mid", "MIDI"), link("wav", "WAV"), link("musicxml", "MusicXML"), link("png", "PNG"), link("json", "JSON"), link("zip", word("zip")),
+    link("mid", "MIDI"), link("wav", "WAV"), link("musicxml", "MusicXML"), link("png", "PNG"), link("html", word("page")), link("json", "JSON"), link("zip", word("zip")),
     ...(repeatable(piece) ? [copyLink(piece)] : []),
   );
 }
