@@ -229,6 +229,28 @@ def test_a_link_gives_the_same_piece_again(visit):
     assert notes(other) == notes(page)
 
 
+def test_a_recipe_makes_again_what_was_made_of_a_file(visit):
+    page = visit()
+    compose(page, "calm", 1)
+    with page.expect_download() as midi:
+        page.click("#take a >> nth=0")
+    file = {"name": "song.mid", "mimeType": "audio/midi", "buffer": midi.value.path().read_bytes()}
+    page.set_input_files("#file", file)
+    until(page, "studio.current().made.length === 0")
+    page.fill("#again-text", "lively")
+    page.click("#again")
+    ready(page)
+    with page.expect_download() as recipe:
+        page.click("#take a[href$='.json']")
+    other = visit()
+    file = {"name": "song.json", "mimeType": "application/json", "buffer": recipe.value.path().read_bytes()}
+    other.set_input_files("#file", file)
+    other.wait_for_selector("#compose >> text=shared")
+    other.click("#compose")
+    ready(other)
+    assert notes(other) == notes(page)
+
+
 def test_it_fits_a_phone(visit):
     phone = {"viewport": {"width": 375, "height": 700}, "color_scheme": "dark"}
     page = visit(**phone)

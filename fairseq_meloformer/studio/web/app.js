@@ -122,7 +122,7 @@ async function compose(ask) {
   const before = at;
   const key = `asked ${++asks} `;
   const bars = ask.passage?.bars; // they stay selected, and it is played from there
-  const drafts = { pieces: [], chosen: 0, key, held: Boolean(bars), from: bars ? current().lines[bars[0] - 1] : 0 };
+  const drafts = { pieces: [], chosen: 0, key, held: Boolean(bars), from: (bars && current()?.lines[bars[0] - 1]) ?? 0 };
   let finished = false;
   busy(true);
   progress(0, word("waiting", 0));
