@@ -18,10 +18,44 @@ pip_install() {
     PIP_USER=0 "$MELOFORMER_VENV/bin/python" -m pip --disable-pip-version-check --no-input install "${quiet[@]}" "$@"
 }
 
-# fairseq-train with the plugin. With MELOFORMER_PROCESSES=N, N processes of one thread: two of them do more than two threads.
+# The last value of an option: value_of --max-update OPTIONS
+value_of() {
+    local name="$1" value="" previous="" word
+    for word in "${@:2}"; do
+        if [ "$previous" = "$name" ]; then value="$word"; fi
+        if [[ "$word" = "$name="* ]]; then value="${word#*=}"; fi
+        previous="$word"
+    done
+    echo "$value"
+}
+
+# A number of updates, or the --max-update among options where that is less: at_most UPDATES OPTIONS
+at_most() {
+    local asked
+    asked="$(value_of --max-update "${@:2}")"
+    if [ "${asked:-0}" -gt 0 ] && [ "$asked" -lt "$1" ]; then echo "$asked"; else echo "$1"; fi
+}
+
+updates_of() {
+    "$MELOFORMER_VENV/bin/python" -c '
+import sys
+from fairseq_meloformer.museformer.checkpoints import read_state
+print(read_state(sys.argv[1])["optimizer_history"][-1]["num_updates"])' "$1"
+}
+
+# Whether a training has had its updates: fairseq would add one whenever it is asked again.
+is_finished() {
+    local last asked
+    last="$(value_of --save-dir "$@")/checkpoint_last.pt" asked="$(value_of --max-update "$@")"
+    [ "${asked:-0}" -gt 0 ] && [ -e "$last" ] && [ "$(updates_of "$last")" -ge "$asked" ]
+}
+
+# fairseq-train with the plugin; nothing where it has finished. With MELOFORMER_PROCESSES=N, N processes of one thread: two of them do more than two threads.
 fairseq_train() {
     local processes="${MELOFORMER_PROCESSES:-1}" command=("$MELOFORMER_VENV/bin/fairseq-train" --user-dir "$MELOFORMER_ROOT/user_dir")
-    if [ "$processes" = 1 ]; then
+    if is_finished "$@"; then
+        say "finished already: $(value_of --save-dir "$@")"
+    elif [ "$processes" = 1 ]; then
         "${command[@]}" "$@"
     else
         # Each process must be told its own rank, which it finds in its environment.

@@ -9,6 +9,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 [ $# -ge 3 ] || fail "usage: bash scripts/extract.sh DATA/bin MUSEFORMER STORE [options of fairseq-generate]"
 data="$1" model="$2" store="$3"
+[ -e "$data/train.idx" ] || [ -e "$data/valid.idx" ] || [ -e "$data/test.idx" ] ||
+    fail "$data must hold train.idx, valid.idx or test.idx, as prepare.sh leaves them in DATA/bin, but has none of them"
 prepare_environment all
 for split in train valid test; do
     [ -e "$data/$split.idx" ] || continue

@@ -37,10 +37,7 @@ train() {
 songs="$save/songs/checkpoint_last.pt"
 if [ -n "$finish" ]; then
     [ -e "$songs" ] || fail "there must be a training to finish, but there is no $songs: run the command without --finish first"
-    begin="$("$MELOFORMER_VENV/bin/python" -c '
-import sys
-from fairseq_meloformer.museformer.checkpoints import read_state
-print(read_state(sys.argv[1])["optimizer_history"][-1]["num_updates"])' "$songs")"
+    begin="$(updates_of "$songs")"
     here="$save/finished-$begin"
     start=(--restore-file "$songs")
     [ ! -e "$here/checkpoint_last.pt" ] || start=()
@@ -55,7 +52,8 @@ fi
 start=()
 if [ ! -e "$songs" ]; then
     beginnings="$save/beginnings"
-    train "$@" --save-dir "$beginnings" --max-update "${MELOFORMER_BEGINNINGS:-600}" --truncate-train 512 --max-tokens 2048
+    first="$(at_most "$((2 * ${MELOFORMER_BEGINNINGS:-600}))" "$@")" # half of a short training at most
+    train "$@" --save-dir "$beginnings" --max-update "$(((first + 1) / 2))" --truncate-train 512 --max-tokens 2048
     start=(--restore-file "$beginnings/checkpoint_last.pt" --reset-dataloader)
 fi
 train --save-dir "$save/songs" "${start[@]}" "$@"

@@ -31,7 +31,7 @@ tune --save-dir "$out/songs" --finetune-from-model "$model" "${summaries[@]}" --
     --truncate-train 4096 --crop-train --max-tokens 8192 --vary-train 0.5 \
     --lr 3e-4 --warmup-updates 60 --total-num-update 1500 --max-update 1500 "$@"
 
-last="${MELOFORMER_BEGINNINGS:-240}"
+last="$(at_most "${MELOFORMER_BEGINNINGS:-240}" "$@")"
 # A song's first tempo sets its pace, but is one token of thousands: last, some minutes of little more than beginnings.
 tune --save-dir "$out/beginnings" --finetune-from-model "$out/songs/checkpoint_last.pt" --train-summary-projections-only \
     --plan-probability 0.9 --tempo-weight 100 "$@" \

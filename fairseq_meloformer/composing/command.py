@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument(
         "--bridge", metavar="PATH", default=str(BRIDGE), help="its bridge, likewise (default: embedded)"
     )
+    models.add_argument(
+        "--another-museformer", action="store_true", help="take a bridge that was trained for another MuseFormer"
+    )
     models.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     models.add_argument(
         "--dtype",
@@ -168,6 +171,7 @@ def run(args: argparse.Namespace) -> int:
         best_of=args.best_of,
         device=args.device,
         dtype=args.dtype,
+        another_museformer=args.another_museformer,
     )
     oracle, shift = plan_of(composer.model, in_six_tracks(midi.read(args.plan_from))) if args.plan_from else (None, 0)
     defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)

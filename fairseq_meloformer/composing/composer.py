@@ -106,6 +106,7 @@ class Composer:
         best_of: int = DecodingControl.best_of,
         device: str | torch.device = "cpu",
         dtype: Precision = "float32",
+        another_museformer: bool = False,
     ) -> Self:
         """Load the models once, for any number of pieces.
 
@@ -117,14 +118,24 @@ class Composer:
             best_of: see `DecodingControl.best_of`.
             device: "cpu", "cuda", "cuda:1" ...
             dtype: of the MuseFormer's weights: "float32", "bfloat16" or "int8".
+            another_museformer: take a bridge that was trained for another MuseFormer of these sizes.
 
         Raises:
             InputError: something that cannot be loaded, or does not fit together.
         """
         control = None if probe is None else DecodingControl.from_pretrained(probe, museformer, tilt, best_of)
         device = usable(device)
-        model = convert(MuseFormer.from_pretrained(museformer).to(device), dtype)
-        return cls(model, None if bridge is None else bridges.load(bridge, device), control)
+        model, plans = MuseFormer.from_pretrained(museformer), None
+        if bridge is not None:
+            plans = bridges.load(bridge, device)
+            wanted, found = plans.config.museformer, model_hash(model.state_dict())
+            if not another_museformer and wanted not in ("", found):
+                raise InputError(
+                    f"a bridge must be of the MuseFormer that it makes plans for, but {bridge} was trained for "
+                    f"{wanted[:12]} and {museformer} is {found[:12]}: extract a store with this one and train a bridge "
+                    "on it, or say --another-museformer to compose with both all the same"
+                )
+        return cls(convert(model.to(device), dtype), plans, control)
 
     def identity(self) -> dict[str, Any]:
         """Hashes of the models, and how far decoding is controlled: what shapes pieces besides request and settings."""

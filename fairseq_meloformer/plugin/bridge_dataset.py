@@ -48,8 +48,9 @@ class BridgeDataset(FairseqDataset):
         self.kept = np.flatnonzero([bool(texts) for texts in self._texts])
         if not len(self.kept):
             raise InputError(
-                "a bridge is trained on songs with captions, but none of the subset has any: "
-                "give meloformer prepare --describe K or --captions FILE, and extract again"
+                f"a bridge is trained on songs with captions, but of the {len(songs)} songs of the subset "
+                f"{songs.directory.name!r} in {songs.directory.parent} none has any: give meloformer prepare "
+                "--describe K, or --captions FILE with songs of this subset, and extract again"
             )
 
     def texts(self) -> list[str]:

@@ -223,6 +223,7 @@ class Subset:
     """A sequence of items with at least one bar, by index or by id."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._shards = shard_paths(directory)
         self._open = lru_cache(maxsize=64)(_opened)
         self._places: dict[str, tuple[int, str]] = {}

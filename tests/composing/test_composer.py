@@ -8,6 +8,7 @@ from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
 from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.tokens import remi
@@ -113,6 +114,18 @@ def test_what_does_not_fit_together_is_refused():
         Composer(museformer(), None).compose(REQUESTS, Settings())
     with pytest.raises(InputError, match="was trained with"):
         Composer(museformer(vocabulary_sha256="0" * 64), None)
+
+
+def test_a_bridge_for_another_museformer_of_equal_sizes_is_refused_unless_it_is_meant(tmp_path):
+    model = museformer()
+    model.save_pretrained(tmp_path / "own")
+    bridge(museformer=model_hash(model.state_dict())).save_pretrained(tmp_path / "bridge")
+    model.layer_norm.weight.data += 1
+    model.save_pretrained(tmp_path / "other")
+    assert Composer.from_pretrained(tmp_path / "own", tmp_path / "bridge", probe=None, dtype="int8").bridge
+    with pytest.raises(InputError, match=r"trained for \w{12} and .*other is \w{12}.*--another-museformer"):
+        Composer.from_pretrained(tmp_path / "other", tmp_path / "bridge", probe=None)
+    assert Composer.from_pretrained(tmp_path / "other", tmp_path / "bridge", probe=None, another_museformer=True).bridge
 
 
 def test_nothing_asked_is_nothing_composed(composer):

@@ -9,11 +9,14 @@ from fairseq import options
 from fairseq_commands import ROOT, command, train_in_two_processes
 
 from fairseq_meloformer.bridge import checkpoints
+from fairseq_meloformer.encoders import registry
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.checkpoints import read_state
 from fairseq_meloformer.plugin.bridge_criterion import BridgeCriterionConfig
+from fairseq_meloformer.plugin.bridge_dataset import BridgeDataset
 from fairseq_meloformer.plugin.bridge_model import BridgeModelConfig
 from fairseq_meloformer.summaries.extraction import finish
-from fairseq_meloformer.summaries.store import StoreHeader
+from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore
 from fairseq_meloformer.summaries.writer import StoreWriter
 
 LAYERS, DIM, COMPONENTS = 2, 8, 6
@@ -124,6 +127,14 @@ def test_a_bridge_can_make_some_layers_only(store, tmp_path):
     valid = [line for line in output.splitlines() if "valid on 'valid' subset" in line][-1]
     named = dict(re.findall(r"(\w+) ([\d.]+)(?: \||$)", valid))
     assert float(named["layer_0"]) == 0 < float(named["layer_1"])
+
+
+def test_a_subset_without_captions_is_named(store):
+    directory = store.parent / "uncaptioned"
+    with StoreWriter(directory, "valid", StoreHeader("model", "vocabulary", LAYERS, DIM)) as writer:
+        writer.put("song", torch.zeros(2, LAYERS, DIM), {})
+    with pytest.raises(InputError, match=r"of the 1 songs of the subset 'valid' in .*uncaptioned none has any"):
+        BridgeDataset(SummaryStore(directory).subset("valid"), registry.load("dummy:8"), seed=0, vary=False)
 
 
 def test_layers_that_are_no_numbers_are_refused_by_the_name_of_their_option(store, tmp_path):

@@ -32,7 +32,7 @@ SMALL += ("--max-valid-steps", 1, "--num-workers", 0, "--log-interval", 1, "--cp
 def scripts(tmp_path_factory):
     """The scripts in a folder whose environment is the one that the tests run in."""
     folder = tmp_path_factory.mktemp("scripts")
-    for name in ("train_museformer.sh", "tune_museformer.sh"):
+    for name in ("train_museformer.sh", "tune_museformer.sh", "train_bridge.sh", "extract.sh"):
         shutil.copy(ROOT / "scripts" / name, folder)
     environment = (
         f"source {ROOT / 'scripts' / 'environment.sh'}\nMELOFORMER_VENV={sys.prefix}\nprepare_environment() {{ :; }}\n"
@@ -40,12 +40,13 @@ def scripts(tmp_path_factory):
     (folder / "environment.sh").write_text(environment)
 
     def run(name, *arguments, processes=1, fails=False):
-        program = ["bash", folder / f"{name}_museformer.sh", *arguments]
+        program = ["bash", folder / (name if name.endswith(".sh") else f"{name}_museformer.sh"), *arguments]
         environment = os.environ | {"MELOFORMER_BEGINNINGS": "2", "MELOFORMER_PROCESSES": str(processes)}
         done = subprocess.run(list(map(str, program)), env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode != 0) == fails, (done.stdout + done.stderr)[-4000:]
         return done.stdout + done.stderr
 
+    run.folder = folder
     return run
 
 
@@ -68,8 +69,29 @@ def test_training_goes_on_exactly_where_it_was_stopped_and_is_finished_on_reques
     assert updates(printed) == [7, 8, 9]
     first, *_, last = rates(printed)
     assert first > last
+    done = (tmp_path / "whole" / "checkpoint_last.pt").read_bytes()
+    assert "finished already" in scripts("train", "--finish", 3, corpus.data, tmp_path / "whole", *SMALL)
+    assert (tmp_path / "whole" / "checkpoint_last.pt").read_bytes() == done
     model = MuseFormer.from_pretrained(tmp_path / "whole" / "checkpoint_last.pt")
     assert not torch.equal(model.layer_norm.weight, whole["model"]["decoder.layer_norm.weight"])
+
+
+def test_updates_are_counted_by_the_last_option_and_shorten_every_stage(scripts):
+    environment = scripts.folder / "environment.sh"
+
+    def at_most(updates, *options):
+        line = f'source {environment}; at_most "$@"'
+        return int(subprocess.check_output(["bash", "-euc", line, "bash", str(updates), *options], text=True))
+
+    assert at_most(600) == 600
+    assert at_most(600, "--max-update", "7", "--max-update=40") == 40
+    assert at_most(600, "--max-update", "9000") == at_most(600, "--max-update", "0") == 600
+
+
+def test_a_folder_without_songs_is_not_extracted(scripts, tmp_path):
+    printed = scripts("extract.sh", tmp_path, "model", tmp_path / "store", fails=True)
+    assert "must hold train.idx, valid.idx or test.idx" in printed
+    assert not (tmp_path / "store").exists()
 
 
 def test_there_must_be_something_to_finish(scripts, corpus, tmp_path):
