@@ -14,6 +14,7 @@ from fairseq_meloformer.composing.sliding_window import from_bar, in_view, seed_
 from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import Scope
+from fairseq_meloformer.museformer.recall import Recall
 from fairseq_meloformer.museformer.sampling import generate
 from fairseq_meloformer.museformer.uncached import AnyMuseFormer
 from fairseq_meloformer.tokens.given import Given, GivenGrammar
@@ -177,5 +178,6 @@ def _continued(
             seeds=songs.seeds,
             grammar=grammar,
             bias=songs.bias,
+            recall=Recall(vocabulary, songs.tempo_changes) if settings.recall else None,
             on_bar=on_bar,
         )

@@ -33,6 +33,7 @@ class Settings:
         guidance_scale: weight of the text in the bridge against no text.
         nfe: evaluations of the bridge's network.
         bar_tokens: most tokens in a bar.
+        recall: whether what was written may return, as `Recall` has it.
         steady_tempo: whether a piece, or each section of a timeline, keeps the tempo that it begins with.
     """
 
@@ -44,6 +45,7 @@ class Settings:
     guidance_scale: float = 2.0
     nfe: int = 10
     bar_tokens: int = 512
+    recall: bool = True
     steady_tempo: bool = True
 
 

@@ -13,6 +13,7 @@ from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking
 from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.recall import Recall
 from fairseq_meloformer.museformer.uncached import UncachedDecoding
 from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, END, PAD
 
@@ -114,6 +115,7 @@ def generate(
     grammar: "Grammar | None" = None,
     chunking: Chunking | None = None,
     bias: Bias | None = None,
+    recall: Recall | None = None,
     on_bar: Callable[[int, list[int]], None] | None = None,
 ) -> list[list[int]]:
     """Continue songs until they end.
@@ -127,6 +129,7 @@ def generate(
         grammar: started for these prompts; tokens that it forbids are never chosen. It says when a song may end.
         chunking: the model's own if None.
         bias: added to the logits; it needs a grammar, which knows the bars.
+        recall: lets earlier bars return.
         on_bar: told the number of a song, and its ids, whenever it has finished a bar.
 
     Returns:
@@ -151,10 +154,13 @@ def generate(
     uniform = _Uniform(range(len(songs)) if seeds is None else seeds, device)
     active = list(range(len(songs)))
     biased = None if bias is None else bias.start(prompts, device)
-    followers = [follower for follower in (grammar, biased) if follower is not None]
+    recalling = None if recall is None else recall.start(prompts)
+    followers = [follower for follower in (grammar, biased, recalling) if follower is not None]
     while True:
         lengths = [len(songs[song]) for song in active]
         logits = _guided(cache.logits, sampling)
+        if recalling is not None:
+            logits = recalling.mixed(logits)
         if biased is not None and grammar is not None:
             logits = logits + biased.now(grammar.bars)
         logits = _allowed_logits(logits, lengths, sampling, grammar)
