@@ -28,7 +28,7 @@ def marked(midi: MidiFile, sections: Sequence[Section], parts: Sequence[Part] = 
     song.key_signature_changes = [KeySignature(signature(key), 0)] if isinstance(key, str) else []
     for section in sections:
         if section.first < len(lines):
-            said = ": ".join(filter(None, (section.name, section.text)))
+            said = ": ".join(filter(None, dict.fromkeys((section.name, section.text))))
             song.markers = [*song.markers, Marker(said, lines[section.first - 1])]
     return song
 
