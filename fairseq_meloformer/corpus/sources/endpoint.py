@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from fairseq_meloformer.corpus.sources.questions import Answer, Messages, read_answer
 from fairseq_meloformer.errors import InputError
@@ -21,6 +22,7 @@ _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 60.0
 _LONGEST_RETRY_AFTER: Final = 600.0
 _HOPELESS: Final = {401: "the key is refused", 403: "the key may not do this", 404: "there is no such model or address"}
+_SECRET: Final = 8  # characters; where no key is needed, any word stands for one
 _BUSY: Final = {408, 409, 425, 429}
 
 
@@ -64,7 +66,7 @@ class ChatClient:
         first_wait: seconds before the second attempt; doubled before every further one.
     """
 
-    base_url: str
+    base_url: str = field(repr=False)
     key: str = field(repr=False)
     model: str
     timeout: float
@@ -74,7 +76,8 @@ class ChatClient:
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
-            raise InputError(f"--base-url must begin with http:// or https://, received {self.base_url!r}")
+            where = self._blotted(self.base_url)
+            raise InputError(f"--base-url must begin with http:// or https://, received {where!r}")
         self._client = _client(self.base_url, self.key, self.timeout)
         self._stopped = threading.Event()
         self._random = Random()
@@ -114,7 +117,10 @@ class ChatClient:
             text = response.choices[0].message.content
         except (AttributeError, IndexError, TypeError, ValueError):
             raise InputError("the server must answer with a chat completion; it sent something else") from None
-        return read_answer(text, count)
+        answer = read_answer(text, count)
+        if len(self.key) >= _SECRET and any(self.key in text for texts in answer.values() for text in texts):
+            raise InputError("a caption must be about music; one repeats the key")
+        return answer
 
     def _judge(self, error: openai.APIError) -> tuple[str, float | None]:
         """Why an attempt failed, and how long the server wants us to wait, where another attempt makes sense.
@@ -124,12 +130,16 @@ class ChatClient:
             EndpointFailure: it makes none for any.
         """
         status: int | None = getattr(error, "status_code", None)
-        said = " ".join(str(error).replace(self.key, "***").split())[:300]
+        said = " ".join(self._blotted(str(error)).split())[:300]
         if status in _HOPELESS:
-            raise EndpointFailure(f"{self.base_url}: {_HOPELESS[status]}: {said}") from None
+            raise EndpointFailure(f"{self._blotted(self.base_url)}: {_HOPELESS[status]}: {said}") from None
         if status is not None and 400 <= status < 500 and status not in _BUSY:
             raise InputError(f"the server refuses the question: {said}") from None
         return f"{type(error).__name__}: {said}", _retry_after(error)
+
+    def _blotted(self, text: str) -> str:
+        """Text without the key, written as it is or as addresses have it."""
+        return text.replace(self.key, "***").replace(quote(self.key, safe=""), "***")
 
     def _wait(self, attempt: int, retry_after: float | None) -> float:
         """Seconds until the next attempt: what the server asks for, else growing, and not the same for all threads."""

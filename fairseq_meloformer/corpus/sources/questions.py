@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -101,7 +102,7 @@ def read_answer(text: str | None, count: int) -> Answer:
 def _captions(texts: object, lang: str, count: int) -> list[str]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"the answer's {lang} must be a list of strings; it is {type(texts).__name__}")
-    stripped = list(dict.fromkeys(text.strip() for text in texts))
+    stripped = list(dict.fromkeys(_plain(text) for text in texts))
     if len(stripped) < count:
         raise InputError(f"the answer's {lang} must have {count} different captions; it has {len(stripped)}")
     for text in stripped[:count]:
@@ -112,3 +113,8 @@ def _captions(texts: object, lang: str, count: int) -> list[str]:
         if kind := personal_data(text):
             raise InputError(f"a caption must be about music; one in {lang} has a {kind}")
     return stripped[:count]
+
+
+def _plain(text: str) -> str:
+    """Text of one line, without control and format characters and halves of characters."""
+    return "".join(char for char in " ".join(text.split()) if unicodedata.category(char)[0] != "C")

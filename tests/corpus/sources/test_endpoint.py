@@ -102,6 +102,29 @@ def test_what_is_hopeless_ends_everything(status):
     assert len(server.requests) == 1
 
 
+def test_a_key_in_the_address_is_blotted_out():
+    with serving(fails(401, "no")) as server:
+        made = ChatClient(f"{server.url}?key={KEY}", KEY, "small", 5.0, 1)
+        with pytest.raises(EndpointFailure) as failure:
+            made.ask(QUESTION, 2)
+        made.close()
+    assert "very-secret" not in f"{failure.value} {made}"
+
+
+def test_a_caption_that_repeats_the_key_is_none():
+    with serving(says({"zh": answer(1)["zh"], "en": [f"calm {KEY}", "a calm piano piece"]})) as server:
+        found, _ = ask(server)
+    assert found == answer(2)
+
+
+def test_control_characters_are_dropped():
+    texts = {"zh": ["安静的\x1b钢琴曲", "雨\u202e夜的曲子"], "en": ["a calm\npiano\x07 piece", "a rainy\u200b night"]}
+    assert read_answer(json.dumps(texts), 2) == {
+        "zh": ["安静的钢琴曲", "雨夜的曲子"],
+        "en": ["a calm piano piece", "a rainy night"],
+    }
+
+
 def test_nobody_there():
     with serving() as server:
         pass
