@@ -108,6 +108,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drawing.add_argument("--temperature", type=float, default=sampling.temperature, metavar="T")
     drawing.add_argument("--top-k", type=int, default=sampling.top_k, metavar="K", help="0 for all, 1 for greedy")
     drawing.add_argument("--top-p", type=float, default=sampling.top_p, metavar="P")
+    drawing.add_argument(
+        "--no-recall", action="store_true", help="what was written does not help to foretell what comes"
+    )
 
 
 def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no public type for a group
@@ -315,4 +318,5 @@ def _settings(args: argparse.Namespace) -> Settings:
         strength=args.inject_strength,
         guidance_scale=args.guidance_scale,
         nfe=args.nfe,
+        recall=not args.no_recall,
     )

@@ -178,6 +178,6 @@ def _continued(
             seeds=songs.seeds,
             grammar=grammar,
             bias=songs.bias,
-            recall=Recall(vocabulary, songs.tempo_changes) if settings.recall else None,
+            recall=Recall(vocabulary, songs.tempo_changes) if settings.recall and songs.given is None else None,
             on_bar=on_bar,
         )

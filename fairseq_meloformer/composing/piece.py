@@ -33,7 +33,7 @@ class Settings:
         guidance_scale: weight of the text in the bridge against no text.
         nfe: evaluations of the bridge's network.
         bar_tokens: most tokens in a bar.
-        recall: whether what was written may return, as `Recall` has it.
+        recall: whether what was written may return, as `Recall` has it; never in bars of an existing piece.
         steady_tempo: whether a piece, or each section of a timeline, keeps the tempo that it begins with.
     """
 

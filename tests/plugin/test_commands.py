@@ -91,7 +91,7 @@ def test_the_users_own_code_takes_our_place(corpus, tmp_path):
     Bridge(BridgeConfig(1, 8, 12, network=SIZES["debug"], encoder="dummy:12")).save_pretrained(tmp_path / "bridge")
     (tmp_path / "prompts.jsonl").write_text('{"text": "a storm", "bars": 2}\n{"text": "暴风雨", "bars": 1}\n')
     composing = (tmp_path / "prompts.jsonl", "--user-dir", ROOT / "user_dir", "--cpu", "--task", "summary_bridge")
-    composing = (*composing, "--path", trained, native.FLAG, tmp_path, "--midi-dir")
+    composing = (*composing, "--path", trained, native.FLAG, tmp_path, "--no-recall", "--midi-dir")
     command("generate", *composing, tmp_path / "injected", "--bridge", tmp_path / "bridge", "--batch-size", 2)
     command("generate", *composing, tmp_path / "plain")
     injected, plain = (list(read_jsonl(tmp_path / name / "manifest.jsonl")) for name in ("injected", "plain"))
