@@ -1,8 +1,19 @@
 """Small runs of the campaigns; the long ones are commands, and their figures are in docs/reliability.md."""
 
+import logging
+
 import pytest
 
 from tests.campaigns import campaign, midi, models, prompts, threads
+
+
+@pytest.fixture(autouse=True)
+def warnings_of_later_tests():
+    """Campaigns silence the package, of which others want to hear."""
+    logger = logging.getLogger("fairseq_meloformer")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Long runs of what is hostile, small ones of which are tests: mutated MIDI, prompts, models, and threads."""
