@@ -206,8 +206,8 @@ class Composer:
         bias, metres, number, settled = None, [FOUR_FOUR] * len(drafts), 1, [True] * len(drafts)
         if self.control is not None and parts is not None:
             number = self.control.best_of
-            metres = [metre_of(of_one) for of_one in parts for _ in range(number)]
             of_drafts = [of_one for of_one in parts for _ in range(number)]
+            metres = list(map(metre_of, of_drafts))
             bias = self.control.bias(self.vocabulary, of_drafts, max(bars), metres)
             settled = [number == 1 and (key_of(of_one) is None or of_one[0].chords != ()) for of_one in parts]
         songs = replace(self._songs(drafts, bars, plan, bias), metres=metres)
