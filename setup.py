@@ -33,6 +33,7 @@ setup(
     },
     entry_points={"console_scripts": ["meloformer = fairseq_meloformer.cli:main"]},
     install_requires=[
+        "httpx2>=2",
         "huggingface-hub>=1",
         "matplotlib>=3.9",
         "mido>=1.3",
@@ -68,7 +69,7 @@ setup(
         ],
         "studio": ["fastapi>=0.115", "uvicorn>=0.30"],
         "score": ["typst>=0.15", "verovio>=6"],
-        "annotate": ["openai>=3", "rapidfuzz>=3"],
+        "annotate": ["rapidfuzz>=3"],
         "dev": [
             "build",
             "hypothesis",

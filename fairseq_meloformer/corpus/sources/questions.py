@@ -85,16 +85,16 @@ class Prompter:
         return sent // _BYTES_A_TOKEN, len(LANGUAGES) * self.count * _TOKENS_A_CAPTION
 
 
-def read_answer(text: str | None, count: int) -> Answer:
+def read_answer(text: object, count: int) -> Answer:
     """Captions by language in a model's answer; a frame of Markdown around the JSON is tolerated.
 
     Raises:
         InputError: if it is not what was asked for, and why.
     """
-    content = text or ""
+    content = text if isinstance(text, str) else ""
     try:
         answer = json.loads(content[content.index("{") : content.rindex("}") + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError("the answer must be a JSON object; it is none, or it was cut off") from None
     return {lang: _captions(answer.get(lang), lang, count) for lang in LANGUAGES}
 
@@ -102,7 +102,7 @@ def read_answer(text: str | None, count: int) -> Answer:
 def _captions(texts: object, lang: str, count: int) -> list[str]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"the answer's {lang} must be a list of strings; it is {type(texts).__name__}")
-    stripped = list(dict.fromkeys(_plain(text) for text in texts))
+    stripped = list(dict.fromkeys(plain(text) for text in texts))
     if len(stripped) < count:
         raise InputError(f"the answer's {lang} must have {count} different captions; it has {len(stripped)}")
     for text in stripped[:count]:
@@ -115,6 +115,6 @@ def _captions(texts: object, lang: str, count: int) -> list[str]:
     return stripped[:count]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text of one line, without control and format characters and halves of characters."""
     return "".join(char for char in " ".join(text.split()) if unicodedata.category(char)[0] != "C")

@@ -25,6 +25,12 @@ def says(content, usage=True):
     return 200, {}, json.dumps(body).encode()
 
 
+def slowly(response):
+    """The same response, whose last bytes come one by one."""
+    status, headers, body = response
+    return status, headers, [body[:-5], *(body[place : place + 1] for place in range(len(body) - 5, len(body)))]
+
+
 def fails(status, message="no", **headers):
     """An error as the protocol has it."""
     body = json.dumps({"error": {"message": message, "type": "error", "code": None}}).encode()
@@ -70,12 +76,14 @@ def serving(*script, count=2, delay=0.0):
                 self.send_response(status)
                 for name, value in {
                     "content-type": "application/json",
-                    "content-length": str(len(body)),
+                    "content-length": str(len(body) if isinstance(body, bytes) else sum(map(len, body))),
                     **headers,
                 }.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                for piece in [body] if isinstance(body, bytes) else body:
+                    self.wfile.write(piece)
+                    time.sleep(0.0 if isinstance(body, bytes) else 0.15)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the client has lost patience
 

@@ -35,7 +35,7 @@ def write_song():
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def prepared():
     """Runs `meloformer prepare`."""
 

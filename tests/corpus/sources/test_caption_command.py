@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,16 +23,24 @@ def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
 
 
-@pytest.fixture
-def corpus(tmp_path, write_song, prepared, lines):
-    """Six songs with titles, prepared in passages of four bars: (folder, metadata, DATA)."""
-    folder, metadata, data = tmp_path / "midi", tmp_path / "songs.jsonl", tmp_path / "data"
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory, write_song, prepared, lines):
+    """Six songs with titles, prepared in passages of four bars."""
+    made = tmp_path_factory.mktemp("corpus")
+    folder, metadata, data = made / "midi", made / "songs.jsonl", made / "data"
     titles = ["后来", "十年", "晴天", "Moonlight", "稻香", "成都"]
     for seed, _ in enumerate(titles):
         write_song(folder / f"{seed}.mid", seed)
     lines(metadata, [{"path": f"{n}.mid", "title": title, "artist": "某人"} for n, title in enumerate(titles)])
     prepared(folder, data, "--metadata", metadata, "--window-bars", "4")
-    return folder, metadata, data
+    return made
+
+
+@pytest.fixture
+def corpus(tmp_path, prepared_once):
+    """A copy of its own: (folder, metadata, DATA)."""
+    shutil.copytree(prepared_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "midi", tmp_path / "songs.jsonl", tmp_path / "data"
 
 
 def taken(corpus, prepared, lines, *outputs):
