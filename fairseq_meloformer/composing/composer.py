@@ -15,6 +15,7 @@ from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.composing.decoding import Plan, Songs, write
 from fairseq_meloformer.composing.full_system import DecodingControl
+from fairseq_meloformer.composing.harmony import chords_of
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import (
     Part,
@@ -29,6 +30,7 @@ from fairseq_meloformer.composing.parts import (
 )
 from fairseq_meloformer.composing.piece import OnBar, Piece, Progress, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
+from fairseq_meloformer.composing.returns import Returns, drawn
 from fairseq_meloformer.composing.sections import plan_requests
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.general_midi import SOUNDS
@@ -204,13 +206,18 @@ class Composer:
         plan = self._plan(drafts, settings, oracle) if settings.injected else None
         bars = self._bars(drafts, plan)
         bias, metres, number, settled = None, [FOUR_FOUR] * len(drafts), 1, [True] * len(drafts)
+        of_drafts: Sequence[Sequence[Part]] = [()] * len(drafts)
         if self.control is not None and parts is not None:
             number = self.control.best_of
             of_drafts = [of_one for of_one in parts for _ in range(number)]
             metres = list(map(metre_of, of_drafts))
             bias = self.control.bias(self.vocabulary, of_drafts, max(bars), metres)
             settled = [number == 1 and (key_of(of_one) is None or of_one[0].chords != ()) for of_one in parts]
-        songs = replace(self._songs(drafts, bars, plan, bias), metres=metres)
+        returns: list[Returns] = [{}] * len(drafts)
+        if settings.recall and oracle is None:  # whose songs have their own
+            returns = [_form(*song) for song in zip(drafts, bars, of_drafts, strict=True)]
+            plan = plan and plan.returning(returns)
+        songs = replace(self._songs(drafts, bars, plan, bias), metres=metres, returns=returns)
         told = None if on_bar is None else self._teller(on_bar, drafts, songs, number, settled)
         written = write(self.model, self.vocabulary, songs, settings, told)
         return [self._piece(draft, song, metre) for draft, song, metre in zip(drafts, written, metres, strict=True)]
@@ -340,7 +347,8 @@ class Composer:
     ) -> Songs:
         changes = [{section.first - 1 for section in request.sections} for request in requests]
         seeds, pitches = [request.seed for request in requests], [_playable(request) for request in requests]
-        return Songs([[]] * len(requests), bars, seeds, changes, pitches, [FOUR_FOUR] * len(requests), plan, bias)
+        none: list[Returns] = [{}] * len(requests)
+        return Songs([[]] * len(requests), bars, seeds, changes, pitches, [FOUR_FOUR] * len(requests), none, plan, bias)
 
     def _teller(
         self, on_bar: OnBar, drafts: Sequence[Request], songs: Songs, candidates: int, settled: Sequence[bool]
@@ -365,6 +373,13 @@ def _told(piece: Piece, parts: Sequence[Part]) -> Piece:
     unheard = ["the text (nothing that is injected is made of it)"] if piece.request.text else []
     understood, unkept = told(piece.request, parts) if parts else ([], unheard)
     return replace(piece, understood=understood, not_honoured=unkept)
+
+
+def _form(request: Request, bars: int, parts: Sequence[Part]) -> Returns:
+    """What returns in a piece, as far as its chords return."""
+    chords = [chords_of(parts, bar) for bar in range(bars)] if parts else [()] * bars
+    form = drawn(bars, request.seed, request.sections)
+    return {bar: earlier for bar, earlier in form.items() if chords[bar] == chords[earlier]}
 
 
 def _requests(wanted: Sequence[str | Request], bars: int | None, seed: int) -> list[Request]:

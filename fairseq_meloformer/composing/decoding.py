@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.composing.piece import Settings
+from fairseq_meloformer.composing.returns import Returns, since
 from fairseq_meloformer.composing.sliding_window import from_bar, in_view, seed_of
 from fairseq_meloformer.injection.hooks import inject
 from fairseq_meloformer.museformer.bias import Bias
@@ -50,6 +51,16 @@ class Plan:
             values, mask = values[:, places], mask[:, places]
         return replace(self, values=values, mask=mask)
 
+    def returning(self, returns: Sequence[Returns]) -> "Plan":
+        """The plans with the forms of their songs: a bar that returns has the plan of the earlier one."""
+        if self.scope == "history":
+            return self
+        values = self.values.clone()
+        for row, form in enumerate(returns):
+            for bar, earlier in form.items():
+                values[row, self.outside + bar] = self.values[row, self.outside + earlier]
+        return replace(self, values=values)
+
     def injected(self, model: AnyMuseFormer, *, guided: bool) -> AbstractContextManager[None]:
         """Hook it into a model; with guidance on the logits the second half of the batch goes without."""
         device = next(model.parameters()).device
@@ -70,6 +81,7 @@ class Songs:
         tempo_changes: bars of each, from 0, that may leave a steady tempo for another.
         pitches: that can be played in each, by program.
         metres: of each, such as "4/4".
+        returns: the form of each; its plan has it already.
         plan: what they follow; None for plain MuseFormer.
         bias: added to the logits.
         given: what each keeps of its bars.
@@ -81,6 +93,7 @@ class Songs:
     tempo_changes: list[set[int]]
     pitches: Sequence[Mapping[int, range] | None]
     metres: Sequence[str]
+    returns: Sequence[Returns]
     plan: Plan | None = None
     bias: Bias | None = None
     given: list[Given] | None = None
@@ -95,6 +108,7 @@ class Songs:
             [{bar - first for bar in self.tempo_changes[row] if bar >= first} for row in rows],
             [self.pitches[row] for row in rows],
             [self.metres[row] for row in rows],
+            [since(self.returns[row], first) for row in rows],
             None if self.plan is None else self.plan.of(rows, first),
             None if self.bias is None else self.bias.since(rows, first),
             None if self.given is None else [self.given[row].since(first) for row in rows],
@@ -170,6 +184,7 @@ def _continued(
         sampling = replace(sampling, logit_guidance=1.0)
     else:
         injected = songs.plan.injected(model, guided=sampling.guided)
+    recall = Recall(vocabulary, songs.tempo_changes, songs.returns)
     with injected:
         return generate(
             model,
@@ -178,6 +193,6 @@ def _continued(
             seeds=songs.seeds,
             grammar=grammar,
             bias=songs.bias,
-            recall=Recall(vocabulary, songs.tempo_changes) if settings.recall and songs.given is None else None,
+            recall=recall if settings.recall and songs.given is None else None,
             on_bar=on_bar,
         )

@@ -53,7 +53,7 @@ def harmony(songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -
     middle = torch.tensor([LENGTHS[index_of(metre)] / _HALVES for metre in metres])
     until = (_HALVES * middle)[:, None, None].repeat(1, bars, _HALVES)
     for song, parts in enumerate(songs):
-        asked = [_bar_of(parts, bar) for bar in range(bars)]
+        asked = [chords_of(parts, bar) for bar in range(bars)]
         for bar, (here, following) in enumerate(zip(asked, [*asked[1:], ()], strict=True)):
             until[song, bar, 0] /= max(1, len(here))
             later = following[0] if following else None
@@ -78,13 +78,14 @@ def astray(passage: Passage, part: Part) -> float:
     """
     per_bar = max(len(bar) for bar in part.chords)
     found = measured.chords(passage, per_bar).tolist()
-    wanted = [chord for bar in range(passage.bars) for chord in _halves(_bar_of([part], part.first + bar))]
+    wanted = [chord for bar in range(passage.bars) for chord in _halves(chords_of([part], part.first + bar))]
     step = _HALVES // per_bar
     right = sum(chord is None or chord.triad in (None, best) for chord, best in zip(wanted[::step], found, strict=True))
     return 1 - right / len(found)
 
 
-def _bar_of(parts: Sequence[Part], bar: int) -> Bar:
+def chords_of(parts: Sequence[Part], bar: int) -> Bar:
+    """The chords of a bar; none if it has none of its own."""
     part = next((part for part in parts if part.last is None or bar < part.last), parts[-1])
     return part.chords[(bar - part.first) % len(part.chords)] if part.chords else ()
 

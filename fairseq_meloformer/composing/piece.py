@@ -33,7 +33,8 @@ class Settings:
         guidance_scale: weight of the text in the bridge against no text.
         nfe: evaluations of the bridge's network.
         bar_tokens: most tokens in a bar.
-        recall: whether what was written may return, as `Recall` has it; never in bars of an existing piece.
+        recall: whether what was written returns, by a form that is drawn and as `Recall` has it; never in bars of an
+            existing piece.
         steady_tempo: whether a piece, or each section of a timeline, keeps the tempo that it begins with.
     """
 

@@ -75,17 +75,17 @@ def _parts(request: Request, outside: int) -> list[_Part]:
     sections, last = request.sections, len(request.sections) - 1
     parts = []
     for number, section in enumerate(sections):
-        same = [_same(section, other) for other in sections]
+        alike = [same(section, other) for other in sections]
         before, after = _BEYOND if number else outside, _BEYOND if number < last else 0
         # What comes back is sampled with bars on both sides wherever it stands: plans of other lengths are others.
-        room = _BEYOND if sum(same) > 1 else 0
+        room = _BEYOND if sum(alike) > 1 else 0
         sampled = max(before, room) + section.bars + max(after, room)
         used = slice(max(0, room - before), sampled - max(0, room - after))
-        parts.append(_Part(section.text, sampled, seed_of(request.seed, "section", same.index(True)), used))
+        parts.append(_Part(section.text, sampled, seed_of(request.seed, "section", alike.index(True)), used))
     return parts
 
 
-def _same(section: Section, other: Section) -> bool:
+def same(section: Section, other: Section) -> bool:
     """Whether two sections are one that comes back."""
     named = section.name != "" and section.name == other.name
     return named or (section.text, section.bars) == (other.text, other.bars)

@@ -90,7 +90,7 @@ def test_each_bar_is_tilted_as_itself(composer):
     added = torch.zeros(1, 14, len(book))
     for bar in range(14):
         added[0, bar, first + bar] = 1000
-    wanted = Songs([[]], [14], [1], [set()], [None], ["4/4"], bias=Bias(book, added, torch.zeros(1, 14)))
+    wanted = Songs([[]], [14], [1], [set()], [None], ["4/4"], [{}], bias=Bias(book, added, torch.zeros(1, 14)))
     (song,) = write(composer.model, book, wanted, SETTINGS)
     for number, bar in enumerate(remi.bars(book.tokens(song))):
         assert {token for token in bar if token.startswith("v-")} == {book.symbols[first + number]}

@@ -21,9 +21,10 @@ def ids(text):
     return BOOK.ids(text.split())
 
 
-def recalled(text, begins=()):
+def recalled(text, begins=(), returns=None):
     """By token, its probability after a text where the model knows nothing."""
-    probabilities = Recall(BOOK, [begins]).start([ids(text)]).mixed(torch.zeros(1, len(BOOK))).softmax(-1)[0]
+    recalling = Recall(BOOK, [begins], [returns or {}]).start([ids(text)])
+    probabilities = recalling.mixed(torch.zeros(1, len(BOOK))).softmax(-1)[0]
     return {symbol: float(value) for symbol, value in zip(BOOK.symbols, probabilities, strict=True)}
 
 
@@ -107,3 +108,24 @@ def test_songs_that_are_written_with_it_depend_on_no_other():
     together = generate(model, prompts, sampling, seeds=[1, 2, 3], recall=Recall(BOOK, [[], [], []]))
     for prompt, seed, song in zip(prompts, (1, 2, 3), together, strict=True):
         assert generate(model, [prompt], sampling, seeds=[seed], recall=Recall(BOOK, [[]])) == [song]
+
+
+def test_a_bar_that_is_to_return_has_the_notes_of_the_earlier_one():
+    text, form = BAR + OTHER * 3, {4: 0}
+    for begun, follows in (("t-30", "o-0"), ("t-30 o-0 i-80", "p-60"), ("t-30 o-0 i-80 p-60 d-12 v-20", "o-12")):
+        assert recalled(text + begun, returns=form)[follows] == pytest.approx(0.98, abs=0.01)
+    assert recalled(text + "t-30 o-0 i-80 p-61 d-6 v-20", returns=form)["o-12"] == pytest.approx(0.98, abs=0.01)
+    assert recalled(BAR * 6 + "t-30 o-0 i-80", returns=form)["p-60"] > 0.6
+
+
+def test_other_instruments_return_loosely_where_the_lead_has_the_tune():
+    piano = "t-30 o-0 i-0 p-60 d-12 v-20 b-1 "
+    alone, beside = piano, piano.replace("t-30 ", "t-30 o-0 i-80 p-70 d-12 v-20 ").replace("v-20 o-0", "v-20")
+    assert recalled(alone + OTHER * 3 + "t-30 o-0 i-0", returns={4: 0})["p-60"] > 0.95
+    assert 0.7 < recalled(beside + OTHER * 3 + "t-30 o-0 i-80 p-70 d-12 v-20 i-0", returns={4: 0})["p-60"] < 0.9
+
+
+def test_what_returns_by_form_says_nothing_of_what_follows():
+    bars = [BAR.replace("p-6", f"p-{number}") for number in range(6, 10)]
+    text = "".join(bars) + BAR + "t-30 o-0 i-80"
+    assert recalled(text)["p-70"] > 1.5 * recalled(text, returns={4: 0})["p-70"]
