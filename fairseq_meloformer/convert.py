@@ -8,6 +8,7 @@ from pathlib import Path
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.checkpoints import is_bridge
 from fairseq_meloformer.bridge.checkpoints import load as load_bridge
+from fairseq_meloformer.jobs import sole_writer
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.config import SCOPES, Scope
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         InputError: a checkpoint that cannot be used.
     """
     vocabulary = Vocabulary.read(args.dict) if args.dict else None
-    model = convert(args.checkpoint, args.directory, vocabulary, args.scope, args.most_bars)
+    with sole_writer(args.directory):
+        model = convert(args.checkpoint, args.directory, vocabulary, args.scope, args.most_bars)
     count = sum(parameter.numel() for parameter in model.parameters())
     digest = checkpoints.model_hash(model.state_dict())
     sys.stdout.write(f"{args.directory}: {type(model).__name__}, {count:,} parameters, hash {digest}\n")

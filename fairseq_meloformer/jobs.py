@@ -35,12 +35,13 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def sole_writer(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep every other run out of a folder, which is made if need be. Enter it before any work is done for the folder.
+    """Keep every other run out of a folder, before any work is done for it; one that is made and stays empty goes.
 
     Raises:
         InputError: another run writes to it, and we do not want to wait for it.
     """
     folder = Path(folder)
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     refusal = f"{folder} is being written to by another run: wait for it, stop it, or give another folder"
     with _locked(folder / ".lock", None if wait else refusal):
@@ -48,6 +49,9 @@ def sole_writer(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             (folder / ".lock").unlink(missing_ok=True)
+            if made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def _locked(path: Path, refusal: str | None = None) -> BinaryIO:

@@ -12,6 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 store="$1" model="$2" data="$3" out="$4"
 each="${SECONDS_EACH:-120}"
 prepare_environment all
+sole_writer "$out" "${@:5}"
 # The first one fills the cache of texts, which is nobody's training; so it is the one that needs no training.
 for method in ${METHODS:-mean bridge flow regression vae retrieval prefix}; do
     [ ! -e "$out/$method.done" ] || continue

@@ -36,6 +36,18 @@ at_most() {
     if [ "${asked:-0}" -gt 0 ] && [ "$asked" -lt "$1" ]; then echo "$asked"; else echo "$1"; fi
 }
 
+# Keeps other runs out of a folder until this script and all that it has started have ended: sole_writer FOLDER OPTIONS
+# Of the machines of one training, that of rank 0 does so for all.
+sole_writer() {
+    local rank
+    rank="$(value_of --distributed-rank "${@:2}")"
+    [ "${rank:-0}" = 0 ] || return 0
+    mkdir -p "$1"
+    exec 9>>"$1/.script.lock"
+    "$MELOFORMER_VENV/bin/python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null ||
+        fail "$1 is being written to by another run: wait for it, stop it, or give another folder"
+}
+
 updates_of() {
     "$MELOFORMER_VENV/bin/python" -c '
 import sys

@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 [ $# -ge 2 ] || fail "usage: bash scripts/prepare.sh MIDI_DIR DATA [options of meloformer prepare]"
 midi="${1:?}" data="${2:?}"
 prepare_environment all
+sole_writer "$data"
 "$MELOFORMER_VENV/bin/meloformer" prepare "$midi" --output "$data" "${@:3}"
 
 # Binarised under another name and then renamed, so that DATA/bin is there completely or not at all.

@@ -11,6 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 [ $# -ge 2 ] || fail "usage: bash scripts/train_bridge.sh STORE SAVE_DIR [options of fairseq-train]"
 store="$1" save="$2"
 prepare_environment all
+sole_writer "$save" "${@:3}"
 fairseq_train "$store" --save-dir "$save" \
     --task summary_bridge --arch summary_bridge_mini --criterion summary_bridge --components 128 \
     --attributes --noise 1 --average-decay 0.998 \

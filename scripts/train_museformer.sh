@@ -23,6 +23,7 @@ fi
 data="$1" save="$2"
 shift 2
 prepare_environment all
+sole_writer "$save" "$@"
 
 train() {
     fairseq_train "$data" --task museformer_language_modeling --arch museformer_lm_v2s1_small --criterion cross_entropy \

@@ -15,6 +15,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 model="$1" data="$2" out="$3"
 shift 3
 prepare_environment all
+sole_writer "$out" "$@"
 
 tune() {
     fairseq_train "$data" --task museformer_language_modeling --arch museformer_lm_v2s1 --criterion museformer_plan \

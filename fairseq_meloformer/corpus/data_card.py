@@ -13,7 +13,7 @@ from fairseq_meloformer.corpus.balance import AXES as CORNER_AXES
 from fairseq_meloformer.corpus.balance import stratum
 from fairseq_meloformer.corpus.splits import SPLITS, title_key
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import read_jsonl, write_atomic
+from fairseq_meloformer.jobs import read_jsonl, sole_writer, write_atomic
 from fairseq_meloformer.measures.attributes import ATTRIBUTES, AXES
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.render import markdown
@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command `meloformer card`."""
-    write(args.data)
+    with sole_writer(args.data):
+        write(args.data)
     return 0
 
 

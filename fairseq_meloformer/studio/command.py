@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.jobs import sole_writer
 from fairseq_meloformer.museformer.precision import PRECISIONS
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
@@ -49,17 +50,25 @@ def run(args: argparse.Namespace) -> int:
         InputError: the port is taken, the models cannot be loaded, or what serves is not installed.
     """
     try:
-        import uvicorn  # noqa: PLC0415  only the studio needs it
+        import uvicorn  # noqa: F401, PLC0415  only the studio needs it
 
-        from fairseq_meloformer.studio.server import HERE, application  # noqa: PLC0415
+        from fairseq_meloformer.studio import server  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise InputError(f"the studio needs {error.name}: pip install 'meloformer[studio]'") from error
+    with _listening(args.host, args.port) as listening, sole_writer(args.output):
+        _open(args, listening)
+    return 0
+
+
+def _open(args: argparse.Namespace, listening: socket.socket) -> None:
+    import uvicorn  # noqa: PLC0415
+
     from fairseq_meloformer.composing.composer import Composer  # noqa: PLC0415  slow
     from fairseq_meloformer.studio.line import Line  # noqa: PLC0415
     from fairseq_meloformer.studio.making import Maker  # noqa: PLC0415
+    from fairseq_meloformer.studio.server import HERE, application  # noqa: PLC0415
     from fairseq_meloformer.studio.shelf import Shelf  # noqa: PLC0415
 
-    listening = _listening(args.host, args.port)
     composer = Composer.from_pretrained(args.model, args.bridge, probe=args.probe, device=args.device, dtype=args.dtype)
     maker = Maker(composer, Shelf(args.output))
     line = Line(maker.make)
@@ -71,9 +80,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_browser:
         webbrowser.open(address)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with listening, suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):
         asyncio.run(_serve(server, line, listening))
-    return 0
 
 
 async def _serve(server: "uvicorn.Server", line: "Line[ComposeAsk]", listening: socket.socket) -> None:

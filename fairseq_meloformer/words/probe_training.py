@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.embeddings import EmbeddingCache, TextEncoder
+from fairseq_meloformer.jobs import sole_writer
 from fairseq_meloformer.words.lexicon import Lexicon, default_lexicon
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 from fairseq_meloformer.words.probe_texts import Example, lived, outright, plain_words
@@ -100,11 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    encoder = EmbeddingCache(registry.load(args.encoder), args.cache)
-    data = examples(default_lexicon(), args.requests)
-    logger.info("%d texts", len(data))
-    probe = train(data, encoder, ProbeConfig(encoder=args.encoder), epochs=args.epochs, seed=args.seed)
-    probe.save_pretrained(args.out)
+    with sole_writer(args.out):
+        encoder = EmbeddingCache(registry.load(args.encoder), args.cache)
+        data = examples(default_lexicon(), args.requests)
+        logger.info("%d texts", len(data))
+        probe = train(data, encoder, ProbeConfig(encoder=args.encoder), epochs=args.epochs, seed=args.seed)
+        probe.save_pretrained(args.out)
 
 
 if __name__ == "__main__":

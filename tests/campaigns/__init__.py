@@ -1,1 +1,1 @@
-"""Long runs of what is hostile, small ones of which are tests: mutated MIDI, prompts, models, and threads."""
+"""Long runs of what is hostile, small ones of which are tests: mutated MIDI, prompts, models, servers, and threads."""

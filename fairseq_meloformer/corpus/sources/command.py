@@ -21,7 +21,7 @@ from fairseq_meloformer.corpus.sources.matching import Matcher, songs_of
 from fairseq_meloformer.corpus.sources.questions import Prompter
 from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report, counted, refuse_existing, write_captions
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import JsonlLog, read_jsonl, write_json
+from fairseq_meloformer.jobs import JsonlLog, read_jsonl, sole_writer, write_json
 
 if TYPE_CHECKING:
     import argparse
@@ -80,6 +80,13 @@ def run(args: argparse.Namespace) -> int:
     """The command `meloformer caption`: 1 when no caption came out, or questions failed."""
     source = SOURCES[args.source]
     _settle(args, source)
+    if args.dry_run:
+        return _run(args, source)
+    with sole_writer(args.output.parent):
+        return _run(args, source)
+
+
+def _run(args: argparse.Namespace, source: CaptionSource) -> int:
     report_path: Path = args.output.with_suffix(".report.json")
     refuse_existing([args.output, report_path])
     report = Report()

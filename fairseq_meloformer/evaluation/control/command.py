@@ -22,7 +22,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation import oracle
 from fairseq_meloformer.evaluation.control import measure, pictures, report
 from fairseq_meloformer.evaluation.control.measure import Chunk, Condition, Setup, WantedPiece
-from fairseq_meloformer.jobs import JsonlLog
+from fairseq_meloformer.jobs import JsonlLog, sole_writer
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
@@ -103,10 +103,14 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     prompts = _prompts(args.prompts, args.pieces)
     setup = _setup(args)
+    with sole_writer(args.output):
+        return _report(args, prompts, setup)
+
+
+def _report(args: argparse.Namespace, prompts: dict[str, LabelledPrompt], setup: Setup) -> int:
     base = Condition(
         "text", args.bars, scope=args.inject_scope, layers=args.inject_layers, strength=args.inject_strength
     )
-    args.output.mkdir(parents=True, exist_ok=True)
     (args.output / _REJECTED).unlink(missing_ok=True)  # what failed is tried again
     log = JsonlLog(args.output / "chunks.jsonl")
     none = Condition("none", args.bars)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.inspection import measure, report
 from fairseq_meloformer.evaluation.inspection.music import gather
-from fairseq_meloformer.jobs import write_atomic, write_json
+from fairseq_meloformer.jobs import sole_writer, write_atomic, write_json
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.model import MuseFormer
 
@@ -40,6 +40,11 @@ def run(args: argparse.Namespace) -> int:
     is_store = (args.subject / "store.json").is_file()
     if is_store and args.store is not None:
         raise InputError(f"{args.subject} is a store itself: leave --store out, or give a model before it")
+    with sole_writer(args.output):
+        return _report(args, is_store=is_store)
+
+
+def _report(args: argparse.Namespace, *, is_store: bool) -> int:
     model = None if is_store else MuseFormer.from_pretrained(args.subject)
     songs = gather(model, args.subject if is_store else args.store, args.data, args.subset, args.songs)
     found, drawn = measure.summaries(songs)
@@ -47,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
         more, pictures = measure.injections(model, songs, args.pieces, args.bars, args.seed)
         found, drawn = found | more, drawn | pictures
     found = {"subject": str(args.subject), "model": None if model is None else model_hash(model.state_dict()), **found}
-    args.output.mkdir(parents=True, exist_ok=True)
     write_json(args.output / "inspect.json", found)
     page = report.page(found, drawn)
     write_atomic(args.output / "report.html", lambda file: file.write(page.encode()))

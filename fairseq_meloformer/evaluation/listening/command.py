@@ -76,12 +76,19 @@ def run(args: argparse.Namespace) -> int:
     """
     if bool(args.prompts) == bool(args.collect):
         raise InputError("give either --prompts FILE, to make a test, or --collect CSV ..., to read its answers")
-    if args.collect:
-        results = report.collect(args.output / "key.json", args.collect)
-        jobs.write_json(args.output / "results.json", results)
-        report.write_markdown(results, args.output / "report.md")
-        sys.stdout.write(f"{args.output / 'report.md'}\n")
-        return 0
+    with jobs.sole_writer(args.output):
+        return _collect(args) if args.collect else _make(args)
+
+
+def _collect(args: argparse.Namespace) -> int:
+    results = report.collect(args.output / "key.json", args.collect)
+    jobs.write_json(args.output / "results.json", results)
+    report.write_markdown(results, args.output / "report.md")
+    sys.stdout.write(f"{args.output / 'report.md'}\n")
+    return 0
+
+
+def _make(args: argparse.Namespace) -> int:
     heard = _pieces(args)
     drawn = Random(args.seed)
     sounds = pages.sounds({piece.path: in_six_tracks(midi.read(piece.path)) for piece in heard}, args.seconds)

@@ -72,6 +72,11 @@ def run(args: argparse.Namespace) -> int:
         InputError: arguments that do not fit, or nothing to compare.
     """
     sizes = _sizes(args)
+    with jobs.sole_writer(args.folder):
+        return _report(args, sizes)
+
+
+def _report(args: argparse.Namespace, sizes: SampleSizes) -> int:
     found = [one for method in SETTINGS for one in _checkpoints(args.folder / method, args.budget, args.checkpoints)]
     if not found:
         raise InputError(f"{args.folder} must have a folder of checkpoints for each method: run compare_methods.sh")

@@ -73,6 +73,11 @@ def run(args: argparse.Namespace) -> int:
     """
     if min(args.pieces, args.bars, args.training_songs) < 1:
         raise InputError("--pieces, --bars and --training-songs must be at least 1")
+    with jobs.sole_writer(args.output):
+        return _report(args)
+
+
+def _report(args: argparse.Namespace) -> int:
     model = MuseFormer.from_pretrained(args.model)
     vocabulary = vocabulary_of(model)
     songs = held_out(args.data, args.split, args.pieces, args.bars, vocabulary)
@@ -87,7 +92,6 @@ def run(args: argparse.Namespace) -> int:
         "perplexity": perplexity(model, [vocabulary.ids(song.tokens(args.bars)) for song in songs], training),
         "settings": {key: str(value) for key, value in vars(args).items() if key in _SETTINGS},
     }
-    args.output.mkdir(parents=True, exist_ok=True)
     jobs.write_json(args.output / "results.json", found)
     report.write_markdown(found, args.output / "report.md")
     sys.stdout.write(f"{args.output / 'report.md'}\n")
