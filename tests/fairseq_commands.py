@@ -1,21 +1,45 @@
 """Running the real fairseq commands in processes of their own."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# A command is a process that begins where fairseq has been imported, which takes most of its time; the plugin comes with --user-dir.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["fairseq.trainer", "fairseq.options", "fairseq_meloformer.composing.composer"])
+
 
 def command(name, *arguments, data="", fails=False):
     """Run a fairseq command in a process of its own; its output."""
-    program = [sys.executable, "-c", f"from fairseq_cli.{name} import cli_main; cli_main()", *map(str, arguments)]
-    done = subprocess.run(
-        program, check=False, input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    )
-    assert (done.returncode != 0) == fails, done.stdout[-4000:]
-    return done.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        given, printed = Path(folder, "given"), Path(folder, "printed")
+        given.write_text(data, encoding="utf-8")
+        words = (name, *map(str, arguments))
+        process = FORKED.Process(target=_command, args=(words, dict(os.environ), given, printed))
+        process.start()
+        process.join()
+        output = printed.read_text(encoding="utf-8")
+    assert (process.exitcode != 0) == fails, output[-4000:]
+    return output
+
+
+def _command(words, environment, given, printed):
+    """The command in its process, with what a shell would give it: environment, place, words and streams."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.argv = list(words)
+    os.dup2(os.open(given, os.O_RDONLY), 0)
+    sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
+    for stream in (1, 2):
+        os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), stream)
+    import_module(f"fairseq_cli.{words[0]}").cli_main()
 
 
 def train_in_two_processes(port, *arguments):
