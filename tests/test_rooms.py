@@ -1,6 +1,7 @@
 """The order of the rooms: imports run down one list, and never in a circle."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,16 @@ def modules(package):
     return {name.removesuffix(".__init__"): path for name, path in zip(names, paths, strict=True)}
 
 
+@cache
+def statements(path):
+    """A module's imports, also those inside functions and for types alone."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imports(path, known):
-    """Modules of the package that a module imports, also inside functions and for types alone."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Modules that a module imports."""
+    for node in statements(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"

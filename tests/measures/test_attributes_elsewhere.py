@@ -10,9 +10,20 @@ from fairseq_meloformer.measures.attributes import measure, measure_passage
 from fairseq_meloformer.measures.passage import Song
 
 
-def test_agrees_with_muspy_where_the_definitions_agree(shared, tmp_path):
+@pytest.fixture(scope="module")
+def some_files(shared, tmp_path_factory):
+    """25 files of the real music."""
+    folder = tmp_path_factory.mktemp("some")
+    with tarfile.open(shared / "data" / "midi.tar.gz") as archive:
+        members = [member for member in archive.getmembers() if member.name.endswith(".mid")]
+        chosen = sorted(members, key=lambda member: member.name)[:: len(members) // 25][:25]
+        archive.extractall(folder, sorted(chosen, key=lambda member: member.offset), filter="data")
+    return [folder / member.name for member in chosen]
+
+
+def test_agrees_with_muspy_where_the_definitions_agree(some_files):
     muspy = pytest.importorskip("muspy", reason="the cross-check needs muspy")
-    for path in some_files(shared, tmp_path, 50):
+    for path in some_files:
         theirs, ours = muspy.read_midi(path), measure(midi_files.read(path))
         pitches = [note.pitch for part in theirs.tracks if not part.is_drum for note in part.notes]
         assert ours["register"] == pytest.approx(np.mean(pitches), abs=0.05)
@@ -21,9 +32,9 @@ def test_agrees_with_muspy_where_the_definitions_agree(shared, tmp_path):
         assert ours["density"] * ours["bars"] == pytest.approx(count, rel=0.005)
 
 
-def test_agrees_with_music21_on_keys(shared, tmp_path):
+def test_agrees_with_music21_on_keys(some_files):
     music21 = pytest.importorskip("music21", reason="the cross-check needs music21")
-    for path in some_files(shared, tmp_path, 50):
+    for path in some_files:
         passage = Song(midi_files.read(path)).passage(0, 8)
         stream = music21.stream.Stream()
         for pitch, quarters in zip(passage.pitched.pitch, passage.pitched.duration, strict=True):
@@ -34,12 +45,3 @@ def test_agrees_with_music21_on_keys(shared, tmp_path):
         theirs = music21.analysis.discrete.KrumhanslKessler(stream).getSolution(stream)
         tonic = music21.pitch.Pitch(found["key"].split()[0].replace("b", "-")).pitchClass
         assert (theirs.tonic.pitchClass, theirs.mode) == (tonic, found["key"].split()[1])
-
-
-def some_files(shared, folder, count):
-    """Every so-manieth file of the real music."""
-    with tarfile.open(shared / "data" / "midi.tar.gz") as archive:
-        members = [member for member in archive.getmembers() if member.name.endswith(".mid")]
-        for member in sorted(members, key=lambda member: member.name)[:: len(members) // count][:count]:
-            archive.extract(member, folder, filter="data")
-            yield folder / member.name
