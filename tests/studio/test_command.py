@@ -34,7 +34,7 @@ def test_it_opens_says_where_and_closes_at_once_even_while_it_composes(tmp_path)
                 assert '"done"' not in "".join(lines)
         assert studio.wait(30) == 0
         assert studio.stderr.read() == ""
-            assert not list(tmp_path.iterdir())  # no piece was made
+    assert not list(tmp_path.iterdir())  # no piece was made
 
 
 def test_a_port_that_is_taken_is_said_before_models_are_loaded(capsys):
