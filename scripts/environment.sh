@@ -4,11 +4,12 @@
 #
 #   MELOFORMER_PYTHON       the Python 3.11 or 3.12 to build on; if it has PyTorch (2.6 or newer, any build), that one is used
 #   MELOFORMER_TORCH_INDEX  where PyTorch comes from, for instance https://download.pytorch.org/whl/cu130 or a mirror;
-#                           by default a CPU build: a file named by pip's own settings, else https://download.pytorch.org/whl/cpu
+#                           by default a file named by pip's own settings, else for the GPU that nvidia-smi finds, else a CPU build
 
 MELOFORMER_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 MELOFORMER_VENV="$MELOFORMER_ROOT/.venv"
-TORCH_CPU_INDEX="https://download.pytorch.org/whl/cpu"
+TORCH_INDEXES="https://download.pytorch.org/whl"
+TORCH_CPU_INDEX="$TORCH_INDEXES/cpu"
 
 say() { printf 'meloformer: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -65,6 +66,7 @@ is_finished() {
 # fairseq-train with the plugin; nothing where it has finished. With MELOFORMER_PROCESSES=N, N processes of one thread: two of them do more than two threads.
 fairseq_train() {
     local processes="${MELOFORMER_PROCESSES:-1}" command=("$MELOFORMER_VENV/bin/fairseq-train" --user-dir "$MELOFORMER_ROOT/user_dir")
+    refuse_idle_gpu "$@"
     if is_finished "$@"; then
         say "finished already: $(value_of --save-dir "$@")"
     elif [ "$processes" = 1 ]; then
@@ -171,21 +173,52 @@ install_parts() {
     PYTHONWARNINGS=ignore pip_install --no-deps --no-build-isolation -e "$MELOFORMER_ROOT"
 }
 
-# What PyPI has for Linux is a CUDA build of several GB, so it is the last resort.
+# What PyPI has for Linux is a CUDA build of several GB, so without a GPU it is the last resort.
 install_torch() {
-    local requirement="$MELOFORMER_ROOT/requirements/torch.txt"
+    local requirement="$MELOFORMER_ROOT/requirements/torch.txt" found index
     if [ -e "$(packages)/borrowed-torch.pth" ] || { [ -n "${MELOFORMER_PYTHON-}" ] && borrow_torch; }; then
         return
     elif [ -n "${MELOFORMER_TORCH_INDEX-}" ]; then
         pip_install --extra-index-url "$MELOFORMER_TORCH_INDEX" -r "$requirement"
     elif [ "$(uname -s)" != Linux ] || torch_is_at_hand; then
         pip_install -r "$requirement"
+    elif found="$(gpu)" && index="$(cuda_index "$found")"; then
+        say "found $found: taking PyTorch for CUDA from $index"
+        pip_install --extra-index-url "$index" -r "$requirement"
     elif answers "$TORCH_CPU_INDEX/torch/"; then
         pip_install --extra-index-url "$TORCH_CPU_INDEX" -r "$requirement"
     elif ! borrow_torch; then
         say "$TORCH_CPU_INDEX does not answer: taking PyPI's PyTorch, several GB. Ctrl-C, and a mirror of these CPU builds" \
             "(MELOFORMER_TORCH_INDEX) or a Python that has PyTorch (MELOFORMER_PYTHON) avoids that."
         pip_install -r "$requirement"
+    fi
+}
+
+# Name, driver and compute capability of the first GPU; fails where there is none.
+gpu() { nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2>/dev/null | sed -n '/,.*,/{p;q}' | grep .; }
+
+# Where the PyTorch for a GPU is: CUDA 13 needs driver 580 and Turing (7.5) or newer, CUDA 12 driver 525 (NVIDIA's release notes).
+cuda_index() {
+    local driver capability
+    driver="$(cut -d, -f2 <<< "$1" | tr -dc 0-9.)" capability="$(cut -d, -f3 <<< "$1" | tr -dc 0-9)"
+    driver="${driver%%.*}"
+    if [ "${driver:-0}" -ge 580 ] && [ "${capability:-0}" -ge 75 ]; then
+        echo "$TORCH_INDEXES/cu130"
+    elif [ "${driver:-0}" -ge 525 ]; then
+        echo "$TORCH_INDEXES/cu126"
+    else
+        say "the driver of $1 must be 525 or newer for a PyTorch with CUDA: taking one for CPUs"
+        return 1
+    fi
+}
+
+# A training must not run on a CPU beside a GPU that only the installed PyTorch does not see, unless --cpu is among its options.
+refuse_idle_gpu() {
+    local found
+    if [[ " $* " != *" --cpu "* ]] && [ -z "${CUDA_VISIBLE_DEVICES+set}" ] && found="$(gpu)" &&
+        ! "$MELOFORMER_VENV/bin/python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+        fail "there is a GPU ($found), but the PyTorch in $MELOFORMER_VENV does not see it: remove $MELOFORMER_VENV and run this" \
+            "again (MELOFORMER_TORCH_INDEX says from where), or give --cpu"
     fi
 }
 

@@ -190,3 +190,52 @@ def test_without_a_python_that_fits_the_message_says_what_to_do(checkout):
     assert refused.returncode == 1
     assert "Python 3.11 or 3.12 is needed" in refused.stderr
     assert "apt-get install python3.11 python3.11-venv" in refused.stderr
+
+
+H100, V100, OLD = "NVIDIA H100, 580.65.06, 9.0", "Tesla V100-SXM2-32GB, 580.65.06, 7.0", "Tesla K80, 470.57.02, 3.7"
+
+
+def program(path, script):
+    """Write a shell script that can be called."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/usr/bin/env bash\n{script}\n")
+    path.chmod(0o755)
+
+
+def with_gpu(checkout, gpu):
+    """An environment in which `nvidia-smi` finds two of this GPU, or has no driver."""
+    found = f"echo '{gpu}'; echo '{gpu}'" if gpu else "echo 'it has failed, no driver, sorry'; exit 9"
+    program(checkout.root / "bin" / "nvidia-smi", found)
+    unset = {"MELOFORMER_PYTHON", "MELOFORMER_TORCH_INDEX", "CUDA_VISIBLE_DEVICES"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    return kept | {"PATH": f"{checkout.root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "build"),
+    [(H100, "cu130"), (V100, "cu126"), (H100.replace("580", "550"), "cu126"), (OLD, "cpu"), ("", "cpu")],
+)
+def test_a_gpu_gets_a_pytorch_that_fits_it(checkout, gpu, build):
+    pip = '[[ "$*" != *--dry-run* ]] && echo "$*" >> pip.log'  # pip's settings name no file
+    script = f"source scripts/environment.sh; pip_install() {{ {pip}; }}; answers() {{ true; }}; "
+    script += "packages() { echo none; }; install_torch"
+    command, env = ["bash", "-euo", "pipefail", "-c", script], with_gpu(checkout, gpu)
+    done = subprocess.run(command, cwd=checkout.root, env=env, capture_output=True, text=True, check=True)
+    assert f"--extra-index-url https://download.pytorch.org/whl/{build} " in checkout.asked()
+    assert ("taking PyTorch for CUDA" in done.stderr) == (build != "cpu")
+    assert ("must be 525 or newer" in done.stderr) == (gpu == OLD)
+
+
+def test_no_training_on_a_cpu_beside_an_idle_gpu(checkout):
+    env = with_gpu(checkout, H100)
+
+    def refused(*options, sees):
+        program(checkout.venv / "bin" / "python", f"exit {int(not sees)}")
+        script = 'source scripts/environment.sh; refuse_idle_gpu "$@"'
+        command = ["bash", "-euo", "pipefail", "-c", script, "bash", *options]
+        done = subprocess.run(command, cwd=checkout.root, env=env, capture_output=True, text=True, check=False)
+        return done.returncode == 1 and "there is a GPU (NVIDIA H100" in done.stderr
+
+    assert refused("DATA", "--lr", "1", sees=False)
+    assert not refused("DATA", "--cpu", sees=False)
+    assert not refused("DATA", "--lr", "1", sees=True)

@@ -2,17 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import write_atomic
+
+logger = logging.getLogger(__name__)
+_PATIENCE = 600  # seconds to wait for another process that writes
+_SILENT = 30  # seconds without a word on how far the encoding is
 
 
 class TextStates(NamedTuple):
@@ -68,51 +74,74 @@ def pool(states: Tensor, content: Tensor) -> Tensor:
 
 
 class EmbeddingCache:
-    """An encoder that keeps what it has read, in half precision, one file per text.
+    """An encoder that keeps what it has read, in half precision, in one SQLite file that processes may share.
 
-    A file's name is a hash of the encoder's identity and the text, and it appears whole or not at all, so that any
-    number of processes may share the directory. The first answer is rounded to half precision as well: it is the same
-    before and after.
+    A key is a hash of the encoder's identity and the text. The first answer is rounded to half precision as well: it is
+    the same before and after.
+
+    Args:
+        encoder: what encodes the texts that are not in the cache, on its own device.
+        directory: of the file; made if it is not there.
+        batch: texts to encode at once.
     """
 
     def __init__(self, encoder: TextEncoder, directory: str | Path, batch: int = 32) -> None:
         self.encoder = encoder
         self.identity = encoder.identity
         self.dim = encoder.dim
-        self._directory = Path(directory)
+        self.path = Path(directory) / "texts.sqlite"
         self._batch = batch
 
     def encode(self, texts: Sequence[str]) -> TextStates:
         """Token states of texts, in float32 on the CPU; what is not in the cache is encoded and put there."""
         self.fill(texts)
-        return TextStates.pad([self._read(self._path(text)) for text in texts])
+        with self._table() as table:
+            return TextStates.pad([self._read(table, text) for text in texts])
 
-    def fill(self, texts: Sequence[str], part: int = 0, parts: int = 1) -> None:
+    def fill(self, texts: Iterable[str], part: int = 0, parts: int = 1) -> None:
         """Encode the texts that are not in the cache, of like length together.
 
         Processes that share the work begin at different places (`part` of `parts`) and leave out what they find done.
         """
-        missing = sorted({text for text in texts if not self._path(text).is_file()}, key=lambda text: (len(text), text))
-        batches = [missing[start : start + self._batch] for start in range(0, len(missing), self._batch)]
-        first = len(batches) * part // parts
-        for batch in batches[first:] + batches[:first]:
-            chosen = [text for text in batch if not self._path(text).is_file()]
-            if chosen:
-                for text, encoded in zip(chosen, self.encoder.encode(chosen).to("cpu").texts(), strict=True):
-                    self._write(self._path(text), encoded)
+        with self._table() as table:
+            missing = sorted({text for text in texts if not self._has(table, text)}, key=lambda text: (len(text), text))
+            batches = [missing[start : start + self._batch] for start in range(0, len(missing), self._batch)]
+            first, said = len(batches) * part // parts, time.monotonic()
+            for number, batch in enumerate(batches[first:] + batches[:first], start=1):
+                if chosen := [text for text in batch if not self._has(table, text)]:
+                    encoded = self.encoder.encode(chosen).to("cpu").texts()
+                    rows = [(self._key(text), _packed(states)) for text, states in zip(chosen, encoded, strict=True)]
+                    with table:
+                        table.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", rows)
+                if time.monotonic() - said > _SILENT:
+                    logger.info("texts: %d of %d batches", number, len(batches))
+                    said = time.monotonic()
 
-    def _path(self, text: str) -> Path:
-        key = hashlib.sha256(f"{self.identity}\n{text}".encode()).hexdigest()
-        return self._directory / key[:2] / f"{key}.safetensors"
-
-    def _write(self, path: Path, encoded: TextStates) -> None:
-        content = save({"states": encoded.states[0].half(), "pooled": encoded.pooled[0].half()})
-        write_atomic(path, lambda file: file.write(content))
-
-    def _read(self, path: Path) -> TextStates:
+    @contextmanager
+    def _table(self) -> Iterator[sqlite3.Connection]:
+        """The file, opened for this call alone, since processes must not inherit it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            kept = load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path} is damaged ({error}); remove it, and it will be made anew") from error
-        states = kept["states"].float()[None]
-        return TextStates(states, torch.ones(states.shape[:2], dtype=torch.bool), kept["pooled"].float()[None])
+            with closing(sqlite3.connect(self.path, timeout=_PATIENCE)) as table:
+                table.execute("CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, states BLOB) WITHOUT ROWID")
+                yield table
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{self.path} cannot be used ({error}); if it is damaged, remove it, and it will be made anew"
+            ) from error
+
+    def _key(self, text: str) -> bytes:
+        return hashlib.sha256(f"{self.identity}\n{text}".encode()).digest()
+
+    def _has(self, table: sqlite3.Connection, text: str) -> bool:
+        return table.execute("SELECT 1 FROM texts WHERE key = ?", (self._key(text),)).fetchone() is not None
+
+    def _read(self, table: sqlite3.Connection, text: str) -> TextStates:
+        (content,) = table.execute("SELECT states FROM texts WHERE key = ?", (self._key(text),)).fetchone()
+        rows = torch.from_numpy(np.frombuffer(content, np.float16).reshape(-1, self.dim).astype(np.float32))
+        return TextStates(rows[None, 1:], torch.ones(1, len(rows) - 1, dtype=torch.bool), rows[:1])
+
+
+def _packed(text: TextStates) -> bytes:
+    """The pooled vector, and then the states of a text, in half precision."""
+    return torch.cat([text.pooled, text.states[0]]).half().numpy().tobytes()

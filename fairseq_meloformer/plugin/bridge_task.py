@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import distributed, nn
@@ -47,6 +48,7 @@ class SummaryBridgeConfig(ComposingConfig):
         default=None, metadata={"help": "folder of prepared music that the store was made of, for --method prefix"}
     )
     seed: int = II("common.seed")
+    cpu: bool = II("common.cpu")
 
 
 @register_task(MODEL, dataclass=SummaryBridgeConfig)
@@ -62,7 +64,8 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
     def encoder(self) -> EmbeddingCache:
         """The text encoder behind its cache."""
         cache = self.cfg.text_cache or Path(self.cfg.data) / "texts"
-        return EmbeddingCache(registry.load(self.cfg.text_encoder), cache)
+        device = "cuda" if torch.cuda.is_available() and not self.cfg.cpu else "cpu"
+        return EmbeddingCache(registry.load(self.cfg.text_encoder, device), cache)
 
     @cached_property
     def museformer(self) -> MuseFormer:

@@ -113,7 +113,8 @@ class SummaryExtractionTask(Base):
     ) -> list[list[dict[str, torch.Tensor]]]:
         """Hand a batch's summaries to the store; what is returned lets fairseq count the tokens."""
         tokens = sample["net_input"]["src_tokens"]
-        summaries, mask = extract(models[0], tokens)
+        # Whole, since every copy of a part waits for the device.
+        summaries, mask = (part.cpu() for part in extract(models[0], tokens, sample["net_input"]["bars"]))
         bars = mask.sum(dim=1).tolist()
         for row, index in enumerate(sample["id"].tolist()):
             self.writer.put(self.ids[index], summaries[row, : bars[row]], self.items[index])

@@ -20,7 +20,6 @@ from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.plugin import native
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
-MODEL = "museformer_lm"
 _STATE = "museformer_cache"
 _NO_LIMIT = 1_000_000_000
 
@@ -161,6 +160,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 if not native.in_use():
-    register_model(MODEL)(MuseFormerLanguageModel)
+    register_model(native.MODEL)(MuseFormerLanguageModel)
     for _name, _sizes in ARCHITECTURES.items():
-        register_model_architecture(MODEL, _name)(architecture(**_sizes))
+        register_model_architecture(native.MODEL, _name)(architecture(**_sizes))

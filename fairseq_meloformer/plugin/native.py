@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer.arguments import TASK
 
 FLAG = "--museformer-native"
 VARIABLE = "MUSEFORMER_NATIVE"
 PACKAGE = "museformer"
+MODEL = "museformer_lm"
+"""The model that upstream registers, and we in its absence."""
 
 
 def register() -> None:
@@ -42,6 +45,21 @@ def register() -> None:
     from fairseq.utils import import_user_module  # noqa: PLC0415  after compat
 
     import_user_module(argparse.Namespace(user_dir=str(directory / PACKAGE)))
+    _keep_arguments()
+
+
+def _keep_arguments() -> None:
+    """Let upstream's task and model have their arguments as its own parsers read them, as fairseq 0.10 hands them on.
+
+    Of what registers with a dataclass, fairseq 0.12 drops all arguments that are no field of it, which most of
+    upstream's are not, and turns tuples into lists, which upstream asserts them not to be.
+    """
+    from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY  # noqa: PLC0415
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY  # noqa: PLC0415
+
+    TASK_DATACLASS_REGISTRY.pop(TASK, None)
+    if MODEL_DATACLASS_REGISTRY.pop(MODEL, None):
+        MODEL_REGISTRY[MODEL].__dataclass = None  # noqa: SLF001  where fairseq looks
 
 
 def in_use() -> bool:

@@ -73,24 +73,25 @@ def capture(model: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @torch.no_grad()
-def extract(model: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def extract(model: nn.Module, tokens: Tensor, bars: int | None = None) -> tuple[Tensor, Tensor]:
     """Summaries of every finished bar, with songs cut into bars as in generation.
 
     Args:
         model: a MuseFormer of ours or upstream's, perhaps wrapped by fairseq, in evaluation mode.
         tokens: (batch, length) ids: BOS, then the song; padded on the right with PAD.
+        bars: of the longest song, where that is known; on a GPU nothing then waits for the device.
 
     Returns:
         summaries (batch, bars, layers, dim), zeros where a song has no such bar; mask (batch, bars), False there.
     """
     ours = core(model)
     if ours is not None:
-        return ours.summaries(tokens, ours.config.chunking)
+        return ours.summaries(tokens, ours.config.chunking, bars)
     # Upstream's decoder finds the bars of one song only.
     songs = [_extract_one(model, song[song != PAD]) for song in tokens]
     summaries = nn.utils.rnn.pad_sequence(songs, batch_first=True)
-    bars = torch.tensor([len(song) for song in songs], device=tokens.device)
-    return summaries, torch.arange(summaries.shape[1], device=tokens.device) < bars[:, None]
+    counts = torch.tensor([len(song) for song in songs], device=tokens.device)
+    return summaries, torch.arange(summaries.shape[1], device=tokens.device) < counts[:, None]
 
 
 def _extract_one(model: nn.Module, tokens: Tensor) -> Tensor:

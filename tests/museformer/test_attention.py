@@ -1,11 +1,11 @@
 """Attention by bar against a plain formulation: numbers, gradients, dropout, and bfloat16."""
 
-from collections import Counter
 from contextlib import nullcontext
 
 import pytest
 import torch
 from injection.models import museformer
+from operators import calls_of
 from torch.nn import functional
 
 from benchmarks.by_segment import by_segment
@@ -143,11 +143,3 @@ def test_a_padded_step_asks_for_no_number_and_calls_as_much_whatever_the_songs_a
     assert calls[0]["aten::item"] == drawn["aten::item"]  # what is drawn is drawn on the CPU
     assert calls[0]["aten::scaled_dot_product_attention"] == 4 * 2 + 4 + 3
     assert calls[0].total() == pytest.approx(calls[1].total(), rel=0.01)
-
-
-def calls_of(function, *arguments):
-    """How often it calls each operator."""
-    torch.manual_seed(0)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        function(*arguments)
-    return Counter(event.name for event in profile.events() if event.name.startswith("aten::"))

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from golden import case, greedy, tiny
+from operators import WAITING, calls_of
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
@@ -114,3 +115,14 @@ def test_what_cannot_be_decoded_stepwise_is_refused(shared):
         DecodingCache(model, tokens, "train")
     with pytest.raises(InputError, match="eval"):
         DecodingCache(model.train(), tokens)
+
+
+def test_a_step_within_a_bar_calls_as_much_for_many_songs_as_for_few(shared):
+    model = tiny(shared)
+    calls = []
+    for songs in (2, 7):
+        cache = DecodingCache(model, torch.tensor([[2, 500, 7]]).expand(songs, -1))
+        cache.step(torch.full((songs,), 80))  # where pages lie is looked up once
+        calls.append(calls_of(cache.step, torch.full((songs,), 200)))
+    assert not WAITING & calls[0].keys()
+    assert calls[0] == calls[1]

@@ -82,7 +82,8 @@ def test_the_users_own_code_takes_our_place(corpus, tmp_path):
     package = tmp_path / native.PACKAGE
     package.mkdir()
     (package / "__init__.py").write_text(STAND_IN)
-    train(corpus, tmp_path / "checkpoints", 1, native.FLAG, tmp_path)
+    scheme = ("--num-attention-heads", "(4,)", "--con2con", "((((-2, 0), -4),),)", "--truncate-train", 64)
+    train(corpus, tmp_path / "checkpoints", 1, native.FLAG, tmp_path, *scheme)
     trained = tmp_path / "checkpoints" / "checkpoint_last.pt"
     state = checkpoints.read_state(trained)
     projections = {f"decoder.layers.0.self_attn.sum_{projection}_proj.weight" for projection in ("key2", "value2")}
@@ -104,28 +105,61 @@ def test_the_users_own_code_takes_our_place(corpus, tmp_path):
 
 
 STAND_IN = '''
-"""Registers what upstream registers, under its names; a model of three matrices that takes one song at a time."""
+"""Registers what upstream registers, under its names; a model of three matrices that takes one song at a time.
+
+As upstream, it has most arguments outside of its dataclasses, and wants tuples to be tuples.
+"""
+
+from ast import literal_eval
+from dataclasses import dataclass, field
+from typing import Optional
 
 import torch
+from fairseq.dataclass import FairseqDataclass
 from fairseq.models import FairseqDecoder, FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingTask
+from omegaconf import II
 from torch import nn
 
 
-@register_task("museformer_language_modeling")
+@dataclass
+class TaskConfig(FairseqDataclass):
+    data: Optional[str] = field(default=None, metadata={"help": "data"})
+    tokens_per_sample: int = field(default=100, metadata={"help": "tokens"})
+    output_dictionary_size: int = field(default=-1, metadata={"help": "symbols"})
+    seed: int = II("params.common.seed")
+
+
+@dataclass
+class ModelConfig(FairseqDataclass):
+    tokens_per_sample: int = II("task.tokens_per_sample")
+    eob_token: str = II("task.eob_token")
+
+
+@register_task("museformer_language_modeling", dataclass=TaskConfig)
 class MuseFormerLanguageModelingTask(LanguageModelingTask):
     @classmethod
     def add_args(cls, parser):
-        parser.add_argument("data")
-        defaults = {"tokens_per_sample": 100, "sample_break_mode": "eos", "output_dictionary_size": -1, "seed": 1}
-        parser.set_defaults(shorten_method="none", shorten_data_split_list="", use_plasma_view=False, plasma_path="")
-        parser.set_defaults(pad_to_fixed_length=False, pad_to_fixed_bsz=False, add_bos_token=False, **defaults)
+        super().add_args(parser)
+        parser.add_argument("--eob-token", default="b-1")
+        parser.add_argument("--truncate-train", type=int)
+        parser.set_defaults(sample_break_mode="eos", shorten_method="none", shorten_data_split_list="")
+        parser.set_defaults(use_plasma_view=False, plasma_path="", add_bos_token=False)
+        parser.set_defaults(pad_to_fixed_length=False, pad_to_fixed_bsz=False)
+
+    def load_dataset(self, split, *positional, **others):
+        assert self.dictionary.index(self.args.eob_token) == 5
+        assert getattr(self.args, "truncate_train", None) == 64
+        super().load_dataset(split, *positional, **others)
 
 
 class Decoder(FairseqDecoder):
-    def __init__(self, dictionary):
+    def __init__(self, args, dictionary):
         super().__init__(dictionary)
+        assert isinstance(args.num_attention_heads, tuple) and args.num_attention_heads == (4,)
+        assert {args.con2con, args.con2sum} == {((((-2, 0), -4),),), (((None, -4), -3),)}
+        assert args.eob_token == "b-1"
         self.embed_regular_tokens = nn.Embedding(len(dictionary), 8)
         layer = nn.Module()
         layer.self_attn = nn.Module()
@@ -145,14 +179,21 @@ class Decoder(FairseqDecoder):
         return tokens @ self.embed_regular_tokens.weight.T, None
 
 
-@register_model("museformer_lm")
+@register_model("museformer_lm", dataclass=ModelConfig)
 class MuseFormerLanguageModel(FairseqLanguageModel):
     @classmethod
+    def add_args(cls, parser):
+        super().add_args(parser)
+        parser.add_argument("--num-attention-heads", type=literal_eval)
+        parser.add_argument("--con2con", type=literal_eval)
+
+    @classmethod
     def build_model(cls, args, task):
-        return cls(Decoder(task.source_dictionary))
+        return cls(Decoder(args, task.source_dictionary))
 
 
 @register_model_architecture("museformer_lm", "museformer_lm_v2s1_debug")
 def debug(args):
-    pass
+    args.num_attention_heads = getattr(args, "num_attention_heads", (2,))
+    args.con2sum = getattr(args, "con2sum", (((None, -4), -3),))
 '''

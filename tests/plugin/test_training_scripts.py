@@ -32,7 +32,7 @@ SMALL += ("--max-valid-steps", 1, "--num-workers", 0, "--log-interval", 1, "--cp
 def scripts(tmp_path_factory):
     """The scripts in a folder whose environment is the one that the tests run in."""
     folder = tmp_path_factory.mktemp("scripts")
-    for name in ("train_museformer.sh", "tune_museformer.sh", "train_bridge.sh", "extract.sh"):
+    for name in ("train_museformer.sh", "tune_museformer.sh", "train_bridge.sh", "extract.sh", "published.sh"):
         shutil.copy(ROOT / "scripts" / name, folder)
     environment = (
         f"source {ROOT / 'scripts' / 'environment.sh'}\nMELOFORMER_VENV={sys.prefix}\nprepare_environment() {{ :; }}\n"
@@ -119,3 +119,15 @@ def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, shared, t
     read = {name for name in changed if "sum_key2_proj" in name or "sum_value2_proj" in name}
     assert len(read) == 8
     assert (changed == read) == doors
+
+
+def test_a_published_checkpoint_composes_as_it_was_downloaded(scripts, shared, tmp_path):
+    golden = shared / "museformer" / "golden"
+    model, song = golden / "tiny4_checkpoint_0.10.2_layout.pt", golden / "six_track_sample.mid"
+    short = ("--bars", 2, "--no-picture", "--no-audio")
+    printed = scripts("published.sh", model, song, tmp_path, *short)
+    assert "MuseFormer, 252,800 parameters" in printed
+    pieces = [next((tmp_path / name).glob("*.mid")).read_bytes() for name in ("history", "plan", "plain")]
+    assert len(set(pieces)) == 3
+    converted = MuseFormer.from_pretrained(tmp_path / "museformer")
+    assert converted.config == MuseFormer.from_pretrained(model).config

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from operators import WAITING, calls_of
 from torch import Tensor, nn
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.museformer import model as model_module
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.summaries.extraction import capture, core, extract, fingerprint, finish, projections
@@ -78,6 +80,22 @@ def test_batches_give_what_single_songs_give(model: MuseFormer) -> None:
         bars = int(mask[row].sum())
         torch.testing.assert_close(summaries[row, :bars], extract(model, batch(alone))[0][0], atol=1e-5, rtol=1e-5)
         assert not summaries[row, bars:].any()
+
+
+def test_on_a_gpu_a_batch_waits_for_nothing_and_calls_as_much_whatever_the_songs_are(
+    model: MuseFormer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = extract(model, batch(song(9), song(14, 3)))
+    monkeypatch.setattr(model_module, "pads", lambda _: True)
+    calls = []
+    for bars in ((9, 14), (20, 28, 19)):
+        tokens = batch(*map(song, bars))
+        extract(model, tokens, max(bars))  # tables of the pattern are made once
+        calls.append(calls_of(extract, model, tokens, max(bars)))
+    assert not WAITING & calls[0].keys()
+    assert calls[0].total() == pytest.approx(calls[1].total(), rel=0.01)
+    for found, wanted in zip(extract(model, batch(song(9), song(14, 3)), 14), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("extra", [0, 59])
