@@ -24,6 +24,7 @@ from benchmarks.material import SkippedError
 from benchmarks.measure import Options
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_json
+from fairseq_meloformer.weights import usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,9 +53,10 @@ _WIDTHS = (62, 42, 60, 8, 30)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks that were asked for; 1 if a target was missed."""
     args = _parse(arguments)
-    output = args.output or _default_output(args.quick)
-    picture = output if args.output or args.quick else Path(__file__).resolve().parents[1] / "docs"
-    options = Options(args.quick, args.midi, args.data, output, picture / "speed.png")
+    output = args.output or _default_output(args.quick or args.device != "cpu")
+    measured = bool(args.output or args.quick or args.device != "cpu")
+    picture = output if measured else Path(__file__).resolve().parents[1] / "docs"
+    options = Options(args.quick, args.midi, args.data, output, picture / "speed.png", str(usable(args.device)))
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     options.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as reason:
             print(f"{name}: FAILED, {reason}")
             missed += 1
-    _save(options.output / "results.json", args.threads, results)
+    _save(options, args.threads, results)
     return int(missed > 0 and not args.quick)
 
 
@@ -83,6 +85,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=f"some of: {', '.join(BENCHMARKS)}"
     )
     parser.add_argument("--quick", action="store_true", help="toy sizes: shows that everything runs, measures nothing")
+    parser.add_argument("--device", default="cpu", help="where models calculate: cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="threads (default: all)")
     parser.add_argument("--midi", type=Path, metavar="DIR", help="MIDI files to tokenise, and to take perplexity on")
     parser.add_argument("--data", type=Path, metavar="DATA", help="prepared music; perplexity is of its split valid")
@@ -92,9 +95,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _default_output(quick: bool) -> Path:
-    """Beside this file; what a quick run says is not worth keeping."""
-    return Path(tempfile.mkdtemp(prefix="benchmarks-")) if quick else Path(__file__).parent
+def _default_output(other: bool) -> Path:
+    """Beside this file; elsewhere for what is other than a full run on a CPU."""
+    return Path(tempfile.mkdtemp(prefix="benchmarks-")) if other else Path(__file__).parent
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -119,11 +122,12 @@ def _print(cells: Sequence[str]) -> None:
     print("  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip(), flush=True)
 
 
-def _save(path: Path, threads: int, results: dict[str, list[dict[str, object]]]) -> None:
+def _save(options: Options, threads: int, results: dict[str, list[dict[str, object]]]) -> None:
     """Merge with the results of earlier runs of other benchmarks."""
+    path = options.output / "results.json"
     kept = json.loads(path.read_text("utf-8"))["results"] if path.is_file() else {}
     about = {
-        "processor": _processor(),
+        "processor": _processor() if options.device == "cpu" else torch.cuda.get_device_name(options.device),
         "threads": threads,
         "torch": torch.__version__,
         "python": platform.python_version(),

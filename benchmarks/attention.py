@@ -29,7 +29,7 @@ def forward(options: Options) -> Iterator[Row]:
     """A forward pass against dense masked attention."""
     model = full_size(options)
     for length in (200, 400) if options.quick else (1024, 2048, 4096, 8192):
-        tokens = song(length)[None]
+        tokens = song(length, device=options.device)[None]
         times = alternately(
             {
                 "ours": lambda: _pass(model, tokens),  # noqa: B023  called at once
@@ -62,7 +62,9 @@ def _of_bare(what: str, times: Mapping[str, Figure]) -> Row:
 def _products(model: MuseFormer, length: int) -> Callable[[], Tensor]:
     """A function that multiplies so many rows with each matrix of the model, once."""
     layers = linear_layers(model)
-    inputs = [torch.randn(length, layer.in_features, requires_grad=True) for layer in layers]
+    inputs = [
+        torch.randn(length, layer.in_features, device=layer.weight.device, requires_grad=True) for layer in layers
+    ]
 
     def multiply() -> Tensor:
         products = [layer(rows).sum() for layer, rows in zip(layers, inputs, strict=True)]
@@ -85,7 +87,7 @@ def training(options: Options) -> Iterator[Row]:
     """A training step, forward and backward, against dense masked attention."""
     model = full_size(options).train()
     length = 300 if options.quick else 4096
-    tokens = song(length)[None]
+    tokens = song(length, device=options.device)[None]
 
     def step() -> None:
         model.zero_grad()
@@ -115,9 +117,9 @@ def training(options: Options) -> Iterator[Row]:
 def rate(options: Options) -> Iterator[Row]:
     """Tokens a second of plan training: of three batches one without plans, and two with plans that learn too."""
     length, songs = (200, 2) if options.quick else (1536, 2)
-    tokens = torch.stack([song(length, seed) for seed in range(songs)])
+    tokens = torch.stack([song(length, seed, device=options.device) for seed in range(songs)])
     for dim, heads in ((32, 2),) if options.quick else ((160, 4), (384, 6), (512, 8)):
-        model = _trained(dim, heads)
+        model = _trained(dim, heads).to(options.device)
         functions = {name: partial(_steps, model, tokens, old=name == "old") for name in ("ours", "old")}
         times = alternately(functions, options.repeats(3))
         rates = {name: figure.mapped(lambda value: 3 * tokens.numel() / value) for name, figure in times.items()}
@@ -157,7 +159,8 @@ def memory(options: Options) -> Iterator[Row]:
     lengths = (200, 400, 800, 1600) if options.quick else (2048, 4096, 8192, 16384)
     peaks = []
     for length in lengths:
-        command = [sys.executable, "-m", "benchmarks.peak", str(length), *(["--quick"] if options.quick else [])]
+        command = [sys.executable, "-m", "benchmarks.peak", str(length), "--device", options.device]
+        command += ["--quick"] if options.quick else []
         peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))  # noqa: S603
         yield Row(f"memory of a forward pass, {length} tokens", Figure.of([peaks[-1]]), "MB")
     # Linear growth: twice the length costs twice as much more.

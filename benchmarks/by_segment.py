@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from fairseq_meloformer.museformer import MuseFormer, layout
+from fairseq_meloformer.museformer import model as model_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,13 +66,13 @@ def _mask(read: Read) -> Tensor:
 
 @contextmanager
 def by_segment() -> Iterator[None]:
-    """Let all MuseFormers attend so on CPUs."""
-    originals = layout.AttentionByBar, MuseFormer.summaries
-    layout.AttentionByBar, MuseFormer.summaries = AttentionBySegment, _summaries
+    """Let all MuseFormers attend so, on GPUs too."""
+    originals = layout.AttentionByBar, MuseFormer.summaries, model_module.pads
+    layout.AttentionByBar, MuseFormer.summaries, model_module.pads = AttentionBySegment, _summaries, lambda _: False
     try:
         yield
     finally:
-        layout.AttentionByBar, MuseFormer.summaries = originals
+        layout.AttentionByBar, MuseFormer.summaries, model_module.pads = originals
 
 
 def _summaries(

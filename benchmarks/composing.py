@@ -31,7 +31,7 @@ TEXTS = ("暴风雨", "a slow lullaby, high and soft", "江南烟雨", "a night 
 
 def compose(options: Options) -> Iterator[Row]:
     """The embedded default: 32 songs at once, one song, one bar; models are loaded before."""
-    composer = Composer(embedded(), Bridge.from_pretrained(BRIDGE))
+    composer = Composer(embedded(options), Bridge.from_pretrained(BRIDGE, device=options.device))
     songs, bars = (2, 2) if options.quick else (32, 32)
     requests = [Request(text, seed=seed, bars=bars) for seed, text in enumerate(islice(cycle(TEXTS), songs))]
     composer.bridge.plan([TEXTS[0]], 2)  # loads the text encoder
@@ -47,7 +47,7 @@ def compose(options: Options) -> Iterator[Row]:
     tokens = sum(len(piece.tokens) for piece in made)
     rate = Figure.of([tokens / time])
     numbers = sum(sum(reads(composer.model, list(map(len, remi.bars(piece.tokens))))) for piece in made)
-    reading = numbers / reading_speed() / songs
+    reading = numbers / reading_speed(options.device) / songs
     uncached = _uncached_seconds(composer, tokens // songs, options)
     share = 1 / uncached.median
     yield Row(
@@ -103,13 +103,13 @@ def compose(options: Options) -> Iterator[Row]:
 
 def _uncached_seconds(composer: Composer, tokens: int, options: Options) -> Figure:
     """For a token in the middle of a song."""
-    middle = song(max(2, tokens // 2))[None]
+    middle = song(max(2, tokens // 2), device=options.device)[None]
     return Figure.of([seconds(lambda: UncachedDecoding(composer.model, middle)) for _ in range(options.repeats(3))])
 
 
 def plan(options: Options) -> Iterator[Row]:
     """A plan of the bridge that ships, from text."""
-    bridge = Bridge.from_pretrained(BRIDGE)
+    bridge = Bridge.from_pretrained(BRIDGE, device=options.device)
     bars = 4 if options.quick else 64
 
     def sample() -> None:

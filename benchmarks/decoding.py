@@ -46,8 +46,8 @@ class Stream:
         self._place += steps
 
 
-def _songs(number: int, length: int, *, even: bool = False) -> Tensor:
-    return torch.stack([song(length, seed, even=even) for seed in range(number)])
+def _songs(number: int, length: int, options: Options, *, even: bool = False) -> Tensor:
+    return torch.stack([song(length, seed, even=even, device=options.device) for seed in range(number)])
 
 
 def streams(options: Options) -> Iterator[Row]:
@@ -55,11 +55,11 @@ def streams(options: Options) -> Iterator[Row]:
     model = full_size(options)
     begun, repeats, steps = (150, 2, 5) if options.quick else (1000, 10, 20)
     length = begun + repeats * steps
-    single, batch = Stream(model, _songs(1, length), begun), Stream(model, _songs(16, length), begun)
+    single, batch = (Stream(model, _songs(number, length, options), begun) for number in (1, 16))
     matrices = [layer.weight for layer in linear_layers(model)]
-    vectors = [torch.randn(matrix.shape[1]) for matrix in matrices]
-    rows = [torch.randn(16, matrix.shape[1]) for matrix in matrices]
-    kept = torch.ones(sum(reads(model, _bars(begun, seed))[-1] for seed in range(16)))
+    vectors = [torch.randn(matrix.shape[1], device=options.device) for matrix in matrices]
+    rows = [torch.randn(16, matrix.shape[1], device=options.device) for matrix in matrices]
+    kept = torch.ones(sum(reads(model, _bars(begun, seed))[-1] for seed in range(16)), device=options.device)
 
     @torch.inference_mode()
     def bare() -> None:
@@ -127,7 +127,7 @@ def _bars(length: int, seed: int) -> list[int]:
 
 def batch(options: Options) -> Iterator[Row]:
     """A batch of the model that ships with sampling and grammar, for as long as all of its songs go on."""
-    model = embedded()
+    model = embedded(options)
     number, length = (4, 30) if options.quick else (32, 800)
     grammar = Grammar(vocabulary.published(), empty_bars=False)
 
@@ -151,7 +151,7 @@ def lengths(options: Options) -> Iterator[Row]:
     model = full_size(options)
     places = (64, 128, 256, 512) if options.quick else (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
     repeats, steps = options.repeats(3), 10 if options.quick else STEPS
-    songs = _songs(1, places[-1] + repeats * steps, even=True)
+    songs = _songs(1, places[-1] + repeats * steps, options, even=True)
     cached = {place: Stream(model, songs, place) for place in places}
     ours = alternately({place: lambda s=stream: s.go_on(steps) for place, stream in cached.items()}, repeats)
     ours = {place: figure.mapped(lambda value: 1e3 * value / steps) for place, figure in ours.items()}
@@ -209,21 +209,22 @@ def precision(options: Options) -> Iterator[Row]:
     """bfloat16 and int8 against float32: speed at the published size, perplexity of the model that ships."""
     model = full_size(options)
     begun, repeats, steps = (150, 2, 5) if options.quick else (300, 3, 10)
+    precisions = [name for name in PRECISIONS if name != "int8" or options.device == "cpu"]
     for number in (1, 16):
-        songs = _songs(number, begun + repeats * steps)
-        all_streams = {name: Stream(convert(copy.deepcopy(model), name), songs, begun) for name in PRECISIONS}
+        songs = _songs(number, begun + repeats * steps, options)
+        all_streams = {name: Stream(convert(copy.deepcopy(model), name), songs, begun) for name in precisions}
         functions = {name: lambda s=stream: s.go_on(steps) for name, stream in all_streams.items()}
         times = alternately(functions, repeats)
         rates = {name: figure.mapped(lambda value: number * steps / value) for name, figure in times.items()}  # noqa: B023
-        for name in PRECISIONS[1:]:
+        for name in precisions[1:]:
             ratio = rates[name].median / rates["float32"].median
             what = f"{name}, {'single stream' if number == 1 else f'batch of {number}'}, {size(model)}"
             yield Row(what, rates[name], "tokens/s", "float32", rates["float32"], ratio)
     with tempfile.TemporaryDirectory() as scratch:
         songs = list(held_out(options, Path(scratch), *((2, 100) if options.quick else (8, 1024))))
-    plain = _perplexity(embedded(), songs)
-    for name in PRECISIONS[1:]:
-        found = _perplexity(convert(embedded(), name), songs)
+    plain = _perplexity(embedded(options), songs)
+    for name in precisions[1:]:
+        found = _perplexity(convert(embedded(options), name), songs)
         what = f"{name}, perplexity of museformer-mini, {len(songs)} held-out songs"
         yield Row(what, Figure.of([found]), "", "float32", Figure.of([plain]), found / plain)
 

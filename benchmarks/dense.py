@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from fairseq_meloformer.museformer import layout
+from fairseq_meloformer.museformer import model as model_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,13 +43,13 @@ class AttentionByMask:
 @contextmanager
 def dense() -> Iterator[None]:
     """Let all MuseFormers read densely."""
-    original = layout.AttentionByBar
-    layout.AttentionByBar = AttentionByMask
+    originals = layout.AttentionByBar, model_module.pads
+    layout.AttentionByBar, model_module.pads = AttentionByMask, lambda _: False  # on GPUs too
     _MASKS.clear()
     try:
         yield
     finally:
-        layout.AttentionByBar = original
+        layout.AttentionByBar, model_module.pads = originals
 
 
 def _mask(reads: Sequence[Read], summaries: int, shape: tuple[int, int, int]) -> Tensor:

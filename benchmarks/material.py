@@ -42,12 +42,12 @@ def full_size(options: Options) -> MuseFormer:
     torch.manual_seed(0)
     toy = {"dim": 32, "ffn_dim": 64, "heads": 2, "token_dim": 32, "bar_dim": 8, "beat_dim": 8} if options.quick else {}
     config = MuseFormerConfig(**toy, dropout=0, attention_dropout=0, vocabulary_sha256=vocabulary.published().sha256)
-    return MuseFormer(config).eval()
+    return MuseFormer(config).eval().to(options.device)
 
 
-def embedded() -> MuseFormer:
+def embedded(options: Options) -> MuseFormer:
     """The model that ships."""
-    return MuseFormer.from_pretrained(MUSEFORMER)
+    return MuseFormer.from_pretrained(MUSEFORMER).to(options.device)
 
 
 def linear_layers(model: torch.nn.Module) -> list[torch.nn.Linear]:
@@ -61,12 +61,12 @@ def size(model: torch.nn.Module) -> str:
     return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f}M"
 
 
-def song(length: int, seed: int = 0, *, even: bool = False) -> Tensor:
+def song(length: int, seed: int = 0, *, even: bool = False, device: str = "cpu") -> Tensor:
     """(length,) ids of a made-up song with bars of 60 to 140 tokens, or of 100 each: speed hangs on lengths alone."""
     rng = Random(seed)
     bars = (_bar(rng, BAR_TOKENS if even else rng.randint(60, 140)) for _ in itertools.count())
     tokens = itertools.chain([BOS], itertools.chain.from_iterable(bars))
-    return torch.tensor(list(itertools.islice(tokens, length)))
+    return torch.tensor(list(itertools.islice(tokens, length)), device=device)
 
 
 def reads(model: MuseFormer, bars: Sequence[int]) -> list[int]:
@@ -81,9 +81,9 @@ def reads(model: MuseFormer, bars: Sequence[int]) -> list[int]:
 
 
 @cache
-def reading_speed() -> float:
-    """Numbers (float32) a second at which all cores read memory, in one large tensor."""
-    numbers = torch.ones(1 << 26)
+def reading_speed(device: str) -> float:
+    """Numbers (float32) a second at which a GPU or all cores read memory, in one large tensor."""
+    numbers = torch.ones(1 << 26, device=device)
     return len(numbers) / min(seconds(numbers.sum) for _ in range(5))
 
 
@@ -143,4 +143,4 @@ def held_out(options: Options, scratch: Path, songs: int, longest: int) -> Itera
     else:
         found = list(_read(midi_folder(options, scratch, 2 * songs)))
     for tokens in found[:songs]:
-        yield torch.tensor([BOS, *vocabulary.published().ids(tokens)][:longest])
+        yield torch.tensor([BOS, *vocabulary.published().ids(tokens)][:longest], device=options.device)

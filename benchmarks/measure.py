@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -22,6 +24,7 @@ class Options:
         data: folder that `meloformer prepare` wrote, whose `valid` split is held out; None for songs of `midi`.
         output: folder for results.
         picture: file of the picture of time per token against length.
+        device: where models and songs are.
     """
 
     quick: bool
@@ -29,6 +32,7 @@ class Options:
     data: Path | None
     output: Path
     picture: Path
+    device: str = "cpu"
 
     def repeats(self, number: int) -> int:
         """How often to measure."""
@@ -81,9 +85,17 @@ class Row:
 
 def seconds(function: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """How long one call takes, in seconds: by the wall, or `time.process_time` for what a core is at it."""
+    _wait()
     begun = clock()
     function()
+    _wait()
     return clock() - begun
+
+
+def _wait() -> None:
+    """Until a GPU has done what it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def alternately(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Figure]:

@@ -70,9 +70,9 @@ def _usable(path: Path) -> bool:
 
 def extraction(options: Options) -> Iterator[Row]:
     """Extracting summaries into a store, against the bare forward pass."""
-    model = embedded()
+    model = embedded(options)
     length, number = (200, 2) if options.quick else (2000, 5)
-    songs = [song(length, seed)[None] for seed in range(number)]
+    songs = [song(length, seed, device=options.device)[None] for seed in range(number)]
 
     @torch.no_grad()
     def bare() -> None:
@@ -120,13 +120,13 @@ def loader(options: Options) -> Iterator[Row]:
         raise SkippedError("needs fairseq") from error
     from fairseq.tasks import FairseqTask  # noqa: PLC0415
 
-    bridge = Bridge.from_pretrained(BRIDGE).train()
-    model = Composer(embedded(), bridge).model  # which sees that the two belong together
+    bridge = Bridge.from_pretrained(BRIDGE, device=options.device).train()
+    model = Composer(embedded(options), bridge).model  # which sees that the two belong together
     length, number, steps = (300, 4, 3) if options.quick else (2000, 48, 10)
     with tempfile.TemporaryDirectory() as scratch:
-        songs = [song(length, seed)[None] for seed in range(number // 4)]
+        songs = [song(length, seed, device=options.device)[None] for seed in range(number // 4)]
         fill(Path(scratch), model, songs, copies=4 * steps)
-        encoder = EmbeddingCache(registry.load(bridge.config.encoder), Path(scratch) / "texts")
+        encoder = EmbeddingCache(registry.load(bridge.config.encoder, options.device), Path(scratch) / "texts")
         dataset = BridgeDataset(SummaryStore(Path(scratch)).subset("train"), encoder, seed=0, vary=True)
         encoder.fill(dataset.texts())
         # As fairseq-train has it: one worker, ten batches ahead.
@@ -147,10 +147,11 @@ def loader(options: Options) -> Iterator[Row]:
 def _steps(bridge: Bridge, batches: Iterable[dict[str, Any]]) -> Iterator[tuple[float, float]]:
     """Seconds of waiting and of calculating, step by step."""
     optimizer = torch.optim.Adam(bridge.parameters())
+    device = next(bridge.parameters()).device
     begun = time.perf_counter()
     for sample in batches:
         there = time.perf_counter()
-        given = sample["net_input"]
+        given = {name: value.to(device) for name, value in sample["net_input"].items()}
         text = TextStates(given["states"], given["mask"], given["pooled"])
         batch = Batch(given["summaries"], given["bars"], text, given["seeds"], given["attributes"])
         loss(bridge, batch, Weights()).total.backward()

@@ -143,3 +143,16 @@ def test_a_padded_step_asks_for_no_number_and_calls_as_much_whatever_the_songs_a
     assert calls[0]["aten::item"] == drawn["aten::item"]  # what is drawn is drawn on the CPU
     assert calls[0]["aten::scaled_dot_product_attention"] == 4 * 2 + 4 + 3
     assert calls[0].total() == pytest.approx(calls[1].total(), rel=0.01)
+
+
+@pytest.mark.parametrize("scope", ["past", "history", "plan"])
+def test_a_training_step_needs_no_number_of_the_device(scope):
+    model = museformer(layers=3, dropout=0.1).train().to("meta")  # which has shapes alone, and mixes with no other
+    tokens = torch.zeros(2, 50, dtype=torch.long, device="meta")
+    recipe = PlanTraining(noise=(0.5,), scopes=(scope,), through=True)
+    plan, mask = recipe.plan(model, tokens, 7)
+    with recipe.injected(model, plan, mask):
+        logits = model(tokens, bars=7)
+    logits.sum().backward()
+    assert plan.shape == (2, 7, 3, 32)
+    assert model.typed_layers[0].reg_fc1.weight.grad.device.type == "meta"
