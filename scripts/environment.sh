@@ -195,7 +195,7 @@ install_torch() {
 }
 
 # Name, driver and compute capability of the first GPU; fails where there is none.
-gpu() { nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2>/dev/null | sed -n '/,.*,/{p;q}' | grep .; }
+gpu() { nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2>/dev/null | sed -n '1{/,.*,/p}' | grep .; }
 
 # Where the PyTorch for a GPU is: CUDA 13 needs driver 580 and Turing (7.5) or newer, CUDA 12 driver 525 (NVIDIA's release notes).
 cuda_index() {
