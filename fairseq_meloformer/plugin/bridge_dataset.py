@@ -5,20 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from fairseq.data import FairseqDataset
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.corpus.tokens import TokenFile
 from fairseq_meloformer.encoders.embeddings import TextEncoder
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.plugin.museformer_dataset import SortedDataset
 from fairseq_meloformer.summaries.store import Subset
 from fairseq_meloformer.tokens.vocabulary import PAD
 
 
-class BridgeDataset(FairseqDataset):
+class BridgeDataset(SortedDataset):
     """Items of one subset that have a text, each with one of its texts.
 
     What is drawn for an item (text, and through `seeds` time and noise) depends on the seed, the epoch and the item
@@ -38,10 +37,9 @@ class BridgeDataset(FairseqDataset):
         self._songs = songs
         self._encoder = encoder
         self._seed = seed
-        self._vary = vary
+        self._vary = self.shuffle = vary
         self._tokens = tokens
-        self._epoch = 1
-        self.sizes: npt.NDArray[np.int64] = np.asarray(songs.bars, dtype=np.int64)
+        self.sizes = np.asarray(songs.bars, dtype=np.int64)
         self._texts = [
             [caption["text"] for caption in songs.metadata(i).get("captions", [])] for i in range(len(songs))
         ]
@@ -56,10 +54,6 @@ class BridgeDataset(FairseqDataset):
     def texts(self) -> list[str]:
         """Every text that can be drawn."""
         return [text for texts in self._texts for text in (texts if self._vary else texts[:1])]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by fairseq when an epoch begins."""
-        self._epoch = epoch
 
     def __len__(self) -> int:
         return len(self._songs)
@@ -104,25 +98,3 @@ class BridgeDataset(FairseqDataset):
                 **songs,
             },
         }
-
-    def num_tokens(self, index: int) -> int:
-        """Bars of an item, for `--max-tokens`."""
-        return int(self.sizes[index])
-
-    def num_tokens_vec(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Bars of items, for `--max-tokens`."""
-        return self.sizes[indices]
-
-    def size(self, index: int) -> int:
-        """Bars of an item."""
-        return int(self.sizes[index])
-
-    def ordered_indices(self) -> npt.NDArray[np.int64]:
-        """Items from short to long, in random order among equals; drawn anew for every epoch's batches."""
-        order = np.random.permutation(self.kept) if self._vary else self.kept  # noqa: NPY002  fairseq seeds this one
-        return order[np.argsort(self.sizes[order], kind="stable")]
-
-    @property
-    def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """Whether one set of batches serves all epochs."""
-        return not self._vary

@@ -17,7 +17,42 @@ from fairseq_meloformer.tokens.vocabulary import BAR_END, BOS, PAD
 Indices = npt.NDArray[np.int64]
 
 
-class MuseFormerDataset(FairseqDataset):
+class SortedDataset(FairseqDataset):
+    """Items that come in batches of like size: `sizes` of all in tokens or bars, and those that are `kept`."""
+
+    sizes: Indices
+    kept: Indices
+    shuffle: bool
+    _epoch = 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Items are drawn anew."""
+        self._epoch = epoch
+
+    def num_tokens(self, index: int) -> int:
+        """Size of an item, for `--max-tokens`."""
+        return int(self.sizes[index])
+
+    def num_tokens_vec(self, indices: Indices) -> Indices:
+        """Sizes of items, for `--max-tokens`."""
+        return self.sizes[indices]
+
+    def size(self, index: int) -> int:
+        """Size of an item, for the model's maximum."""
+        return int(self.sizes[index])
+
+    def ordered_indices(self) -> Indices:
+        """Items from short to long, so that a batch has little padding; drawn anew for every epoch's batches."""
+        order = np.random.permutation(self.kept) if self.shuffle else self.kept  # noqa: NPY002  fairseq seeds this one
+        return order[np.argsort(self.sizes[order], kind="stable")]
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Whether one set of batches serves all epochs; with it, songs would never meet other ones of their length."""
+        return not self.shuffle
+
+
+class MuseFormerDataset(SortedDataset):
     """Source `</s>` + tokens, target tokens + `</s>`; batches are padded on the right with PAD, which costs no loss.
 
     Args:
@@ -47,16 +82,15 @@ class MuseFormerDataset(FairseqDataset):
     ) -> None:
         self.songs = songs
         full = np.asarray(sizes, dtype=np.int64)
-        self.sizes: Indices = full if truncate is None else np.minimum(full, truncate)
+        self.sizes = full if truncate is None else np.minimum(full, truncate)
         self.chunking = chunking
         self.shuffle = shuffle
         self._vary = vary
         self._measure = measure
-        self._epoch = 1
         kept = full >= shortest
         if longest is not None:
             kept &= full <= longest
-        self.kept: Indices = np.flatnonzero(kept)
+        self.kept = np.flatnonzero(kept)
 
     def __len__(self) -> int:
         return len(self.songs)
@@ -97,29 +131,3 @@ class MuseFormerDataset(FairseqDataset):
             measured = [sample["positions"] for sample in samples]
             batch["positions"] = pad_sequence(measured, batch_first=True, padding_value=torch.nan)
         return batch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Songs are varied anew."""
-        self._epoch = epoch
-
-    def num_tokens(self, index: int) -> int:
-        """Length of a sample, for `--max-tokens`."""
-        return int(self.sizes[index])
-
-    def num_tokens_vec(self, indices: Indices) -> Indices:
-        """Lengths of samples, for `--max-tokens`."""
-        return self.sizes[indices]
-
-    def size(self, index: int) -> int:
-        """Length of a sample, for the model's maximum."""
-        return int(self.sizes[index])
-
-    def ordered_indices(self) -> Indices:
-        """Samples from short to long, so that a batch has little padding; drawn anew for every epoch's batches."""
-        order = np.random.permutation(self.kept) if self.shuffle else self.kept  # noqa: NPY002  fairseq seeds this one
-        return order[np.argsort(self.sizes[order], kind="stable")]
-
-    @property
-    def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """Whether one set of batches serves all epochs; with it, songs would never meet other ones of their length."""
-        return not self.shuffle

@@ -20,6 +20,7 @@ from fairseq_meloformer.words.facts import instrument_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
     from pathlib import Path
 
     from miditoolkit import MidiFile
@@ -42,13 +43,14 @@ def write(path: str | Path, midi: MidiFile, data: bytes, title: str, told: Mappi
     samples = audio.heard(midi)
     sound = None if samples is None else data_url("audio/mpeg", audio.mp3(samples))
     content = {"title": title, "midi": data_url("audio/midi", data), "sound": sound, **told, **_roll(playable(midi))}
-    page = filled(files(__package__).joinpath("page.html").read_text("utf-8"), title=title, data=content)
+    page = filled(files(__package__).joinpath("page.html"), title=title, data=content)
     write_atomic(path, lambda file: file.write(page.encode()))
     return sound is not None
 
 
-def filled(template: str, title: str, data: object) -> str:
-    """A page with its `{{title}}` and its `{{data}}`, JSON inside a script element, of which nothing can break out."""
+def filled(body: Traversable, title: str, data: object) -> str:
+    """A page: head.html, and a body with its `{{data}}`, JSON in a script element of which nothing can break out."""
+    template = files(__package__).joinpath("head.html").read_text("utf-8") + body.read_text("utf-8")
     values = {"title": html.escape(title), "data": json.dumps(data).replace("<", "\\u003c")}
     return re.sub(r"\{\{(title|data)\}\}", lambda match: values[match[1]], template)
 

@@ -177,7 +177,7 @@ def _entry_faults(entry: Any, kind: str) -> Iterator[str]:  # noqa: ANN401 - unc
         yield f"must have exactly zh, en, profile and why, received {_keys(entry)}"
         return
     for lang, language in zip(LANGUAGES, ("Chinese", "English"), strict=True):
-        if not _texts(entry[lang]):
+        if not are_texts(entry[lang]):
             yield f"{lang} must be a list of words, received {entry[lang]!r} (quote 'no' and the like)"
         elif wrong := [text for text in entry[lang] if bool(_HAN.search(text)) != (lang == "zh")]:
             yield f"{lang} must be {language}, received {wrong}"
@@ -196,7 +196,7 @@ def _modifier_faults(content: Any, entries: list[Scene]) -> Iterator[str]:  # no
         yield f"must have zh, en, profile, themes, and may have {_keys(optional)}; received {_keys(content)}"
         return
     for lang in LANGUAGES:
-        if not _texts(content[lang]) or any(len(re.findall(r"{(full)?}", text)) != 1 for text in content[lang]):
+        if not are_texts(content[lang]) or any(len(re.findall(r"{(full)?}", text)) != 1 for text in content[lang]):
             yield f"{lang} must be a list of patterns with one {{}} or {{full}} each, received {content[lang]!r}"
     themes, names = {entry.theme for entry in entries}, {entry.id for entry in entries}
     if unknown := sorted(set(content.get("except", ())) - names):
@@ -223,7 +223,8 @@ def _within(value: object, least: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= abs(value) <= 1
 
 
-def _texts(value: object) -> bool:
+def are_texts(value: object) -> bool:
+    """Whether this is a list of texts, at least one and none empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(text, str) and text.strip() for text in value)
 
 

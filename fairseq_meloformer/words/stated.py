@@ -18,7 +18,7 @@ from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.words import requests, wishes
 from fairseq_meloformer.words.plain import plain
-from fairseq_meloformer.words.scenes import LANGUAGES, read_yaml
+from fairseq_meloformer.words.scenes import LANGUAGES, are_texts, read_yaml
 
 FILE: Final = Path(__file__).with_name("stated.yaml")
 
@@ -103,7 +103,7 @@ class StatedReader:
             f"{part}, {lang}"
             for part in _GRAMMAR
             for lang in LANGUAGES
-            if not isinstance(content, dict) or not _texts((content.get(part) or {}).get(lang))
+            if not isinstance(content, dict) or not are_texts((content.get(part) or {}).get(lang))
         ]
         if missing:
             raise InputError(f"{grammar} must have lists of words for {'; '.join(missing)}")
@@ -389,7 +389,3 @@ _KEPT: Final = {
     "more": "more",
     "less": "less",
 }
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(isinstance(text, str) and text for text in value)

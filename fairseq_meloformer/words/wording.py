@@ -11,7 +11,7 @@ from typing import Any, Final
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import ATTRIBUTES, AXES
 from fairseq_meloformer.words.lexicon import FOLDER
-from fairseq_meloformer.words.scenes import read_yaml
+from fairseq_meloformer.words.scenes import are_texts, read_yaml
 
 # Which form of wording.yaml each slot of a sentence takes, by language.
 FORMS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
@@ -124,17 +124,13 @@ def load_wording(path: Path) -> dict[str, Any]:
             continue
         for pole in ("positive", "negative"):
             for lang, forms in _REQUIRED.items():
-                lacking = sorted(form for form in forms if not _texts(words[pole].get(lang, {}).get(form)))
+                lacking = sorted(form for form in forms if not are_texts(words[pole].get(lang, {}).get(form)))
                 problems += [f"{attribute}, {pole}, {lang}: {form} must be a list of texts" for form in lacking]
         problems += [
             f"{attribute}, middle, {lang}: must be a list of texts"
             for lang in _REQUIRED
-            if not _texts(words["middle"].get(lang))
+            if not are_texts(words["middle"].get(lang))
         ]
     if problems:
         raise InputError(f"{path} has {len(problems)} mistakes:\n" + "\n".join(problems))
     return dict(content)
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(isinstance(text, str) and text for text in value)

@@ -1,7 +1,6 @@
 """Reading and writing models, and refusing what is none."""
 
 import argparse
-import os
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from malicious import Malicious
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer import checkpoints
@@ -52,16 +52,6 @@ def namespace(**others):
 def write(path: Path, model, /, **parts):
     torch.save({"args": namespace(), "model": fairseq_names(model), "extra_state": {"epoch": 1}, **parts}, path)
     return path
-
-
-class Malicious:
-    """Unpickled by an unsafe reader, this leaves a file behind."""
-
-    def __init__(self, victim: Path) -> None:
-        self.victim = victim
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.victim),)
 
 
 def test_the_published_layout_is_read_as_it_is(golden):

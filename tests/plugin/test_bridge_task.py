@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-import os
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +13,7 @@ from fairseq.logging import metrics
 from fairseq_cli import generate
 from fairseq_cli import train as fairseq_train
 from injection.models import museformer
+from malicious import Malicious
 
 from fairseq_meloformer.bridge import checkpoints
 from fairseq_meloformer.encoders.registry import DummyEncoder
@@ -272,16 +272,6 @@ def test_a_checkpoint_of_the_general_vocabulary_composes_in_it(prompts, tmp_path
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["a", "b"]
     assert all((tmp_path / "out" / row["files"]["midi"]).exists() for row in rows)
-
-
-class Malicious:
-    """Unpickled by an unsafe reader, this leaves a folder behind."""
-
-    def __init__(self, victim):
-        self.victim = victim
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.victim),)
 
 
 def test_a_bridge_that_runs_code_is_refused_without_running_it(models, prompts, tmp_path):

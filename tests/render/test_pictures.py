@@ -4,25 +4,16 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from miditoolkit import Instrument, MidiFile, Note
+from miditoolkit import MidiFile
 from PIL import Image
+from render.tracks import PIANO, bars, piece
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.render import fonts, pictures
 from fairseq_meloformer.render.pictures import piano_roll
 from fairseq_meloformer.render.roll import DRUM_COLOUR, FAMILIES
 
-PIANO, GUITAR = 0, 24
-
-
-def piece(*tracks):
-    """Each track is (program or "drums", [(start, end, pitch, velocity) in quarters])."""
-    midi = MidiFile(ticks_per_beat=480)
-    for program, notes in tracks:
-        instrument = Instrument(0 if program == "drums" else program, is_drum=program == "drums")
-        instrument.notes = [Note(v, p, round(480 * start), round(480 * end)) for start, end, p, v in notes]
-        midi.instruments.append(instrument)
-    return midi
+GUITAR = 24
 
 
 def draw(midi, tmp_path, title=""):
@@ -38,10 +29,6 @@ def pixels_of(image, colour, velocity):
     opacity = 0.25 + 0.75 * velocity / 127
     face = np.array(to_rgb(colour)) * opacity + 1 - opacity
     return int((np.abs(image - face).max(axis=2) < 0.006).sum())
-
-
-def bars(count, program=PIANO):
-    return piece((program, [(4 * bar, 4 * bar + 4, 60, 100) for bar in range(count)]))
 
 
 def test_each_family_has_its_colour(tmp_path):

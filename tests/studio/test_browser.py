@@ -8,6 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from fairseq_meloformer import studio as studio_room
+from fairseq_meloformer.words.beyond import FILE
+from fairseq_meloformer.words.notation import METRES
+from fairseq_meloformer.words.scenes import read_yaml
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 BROWSERS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
@@ -123,11 +128,21 @@ def test_a_sentence_is_composed_played_and_muted(visit):
     assert closer == pytest.approx(shown / 1.6)
 
 
+def test_all_that_nothing_here_can_do_is_refused_in_the_language_of_the_page():
+    words = (Path(studio_room.__file__).parent / "web" / "words.js").read_text(encoding="utf-8")
+    assert [kind for kind in read_yaml(FILE)["kinds"] if f'["{kind}", "' not in words] == []
+
+
 def test_it_speaks_chinese_and_the_first_bar_is_there_while_the_rest_is_written(visit):
     page = visit("zh-CN")
     assert page.inner_text("#compose") == "作曲"
-    page.fill("#text", "暴风雨，80 bpm，古筝")
+    page.fill("#text", "暴风雨，80 bpm，古筝，渐快，9/16")
     page.wait_for_selector("#understood >> text=筝")
+    page.wait_for_selector("#understood .warn")
+    assert page.locator("#understood .warn").all_inner_texts() == [
+        f"做不到：9/16（拍号只能是 {', '.join(METRES)}）",
+        "做不到：渐快（速度不能渐变）",
+    ]
     page.fill("#bars", "4")
     page.fill("#count", "1")
     page.click("#compose")

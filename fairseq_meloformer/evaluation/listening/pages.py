@@ -110,7 +110,5 @@ def write(
         ],
         "sounds": [sounds[one].data for one in played],
     }
-    page = filled(
-        files(__package__).joinpath("page.html").read_text("utf-8"), title="Listening test · 听音测试", data=data
-    )
+    page = filled(files(__package__).joinpath("page.html"), title="Listening test · 听音测试", data=data)
     write_atomic(path, lambda file: file.write(page.encode()))

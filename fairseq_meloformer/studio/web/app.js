@@ -4,7 +4,7 @@ import { Blocks } from "./blocks.js";
 import { InsecureError, Player } from "./player.js";
 import { Roll } from "./roll.js";
 import * as server from "./server.js";
-import { chips, element, sliders } from "./understood.js";
+import { chips, element, refusals, sliders } from "./understood.js";
 import { EXAMPLES, language, speak, word } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -198,10 +198,7 @@ function present({ from, grown = false, held = grown } = {}) {
   roll.load(piece, { keep: held });
   roll.follow(player.position);
   $("facts").textContent = [`${piece.tempo} bpm`, piece.metre, keyName(piece)].filter(Boolean).join(" · ");
-  const unkept = (piece.not_honoured ?? []).map((phrase) =>
-    element("p", { className: "warn", textContent: word("unkept") + phrase }),
-  );
-  $("unkept").replaceChildren(...unkept);
+  $("unkept").replaceChildren(...refusals(piece));
   tabs();
   legend();
   if (!grown || !piece.growing) actions(piece);

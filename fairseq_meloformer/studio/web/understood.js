@@ -1,6 +1,6 @@
 // What the sentence is taken to ask for, as chips and sliders that can be changed.
 
-import { INSTRUMENTS, language, word } from "./words.js";
+import { INSTRUMENTS, language, unkept, word } from "./words.js";
 
 const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"];
 const METRES = ["4/4", "3/4", "6/8", "2/4"];
@@ -42,8 +42,12 @@ export function chips(box, found, names, rephrase) {
   );
   if (found.bars) all.append(element("span", { className: "chip said", textContent: word("length", found.bars) }));
   else if (found.seconds) all.append(element("span", { className: "chip said", textContent: word("seconds", found.seconds) }));
-  const refused = found.not_honoured.map((phrase) => element("p", { className: "warn", textContent: word("unkept") + phrase }));
-  box.replaceChildren(all, ...refused);
+  box.replaceChildren(all, ...refusals(found));
+}
+
+// A line for each thing that is not kept.
+export function refusals({ not_honoured: phrases = [] }) {
+  return phrases.map((phrase) => element("p", { className: "warn", textContent: unkept(phrase) }));
 }
 
 function instrument({ name, program, wanted }, names, rephrase) {

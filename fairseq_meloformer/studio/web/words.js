@@ -214,6 +214,29 @@ export const INSTRUMENTS = [
   ["guzheng", "古筝"], ["pipa", "琵琶"], ["erhu", "二胡"], ["dizi", "笛子"],
 ];
 
+// Why something of a sentence is not kept, which the server says in English behind it, in Chinese.
+const REASONS = [
+  ["nobody's style is known by name", "不会模仿某人的风格"], ["no song is known by name", "不认识具体的歌曲"],
+  ["lyrics and singing", "不能有歌词和演唱"], ["an effect of the sound", "不能加音效处理"],
+  ["samples and recorded sounds", "不能用采样和录音"], ["a changing tempo", "速度不能渐变"],
+  ["a changing loudness", "音量不能渐变"], ["a change of key", "不能转调"], ["a tuning", "不能改变调律"],
+  ["a file", "不能输出这种文件"], ["its triad is taken", "只取三和弦"], ["a piece has one tempo", "一首只有一个速度"],
+  ["a piece has one key", "一首只有一个调"], ["a piece has one metre", "一首只有一个拍号"],
+  ["tempi are (.+) to (.+) bpm", "速度只能是每分钟 $1 到 $2 拍"], ["metres are (.+)", "拍号只能是 $1"],
+  ["no track of the six is left for it", "六个声部已满"], ["(.+) plays its track", "这个声部由 $1 演奏"],
+  ["its part is played by the piece's (.+)", "这个声部由原曲的 $1 演奏"], ["the bars have the piece's tempo", "速度随原曲"],
+  ["the bars are in the piece's key", "调随原曲"], ["the bars have the piece's metre", "拍号随原曲"],
+  ["bars (.+) are written", "只写第 $1 小节"], ["there are (.+) bars for them", "只有 $1 小节可放"],
+  ["(\\d+) bars? at (.+) bpm last (.+) seconds", "$1 小节，速度 $2，共 $3 秒"],
+  ["the plan alone keeps nothing but bars", "只用计划时仅保证小节数"],
+].map(([english, chinese]) => [new RegExp(` \\(${english}\\)$`), `（${chinese}）`]);
+
+// What is not kept, with the reason in the language of the page.
+export function unkept(phrase) {
+  const reason = language === "zh" && REASONS.find(([english]) => english.test(phrase));
+  return word("unkept") + (reason ? phrase.replace(...reason).replace(/ in bars ([\d-]+)/, "，第 $1 小节") : phrase);
+}
+
 const stored = () => {
   try {
     return localStorage.getItem("language");
