@@ -65,7 +65,9 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         """The text encoder behind its cache."""
         cache = self.cfg.text_cache or Path(self.cfg.data) / "texts"
         device = "cuda" if torch.cuda.is_available() and not self.cfg.cpu else "cpu"
-        return EmbeddingCache(registry.load(self.cfg.text_encoder, device), cache)
+        return EmbeddingCache(
+            registry.load(self.cfg.text_encoder, device), cache, batch=256 if device == "cuda" else 32
+        )
 
     @cached_property
     def museformer(self) -> MuseFormer:

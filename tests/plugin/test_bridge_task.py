@@ -16,6 +16,7 @@ from injection.models import museformer
 from malicious import Malicious
 
 from fairseq_meloformer.bridge import checkpoints
+from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.arguments import arguments_from_config
@@ -139,6 +140,17 @@ def test_an_unfinished_store_is_refused(tmp_path):
     cfg = training(write_store(tmp_path, finished=False))
     with pytest.raises(InputError, match=r"store must be finished, but has no .*statistics.safetensors"):
         tasks.setup_task(cfg.task).build_model(cfg.model)
+
+
+def test_texts_are_encoded_on_a_gpu_unless_it_is_declined(store, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(registry, "load", lambda _, device: loaded.append(device) or DummyEncoder(12))
+    for declined in (True, False):
+        cfg = training(store)
+        cfg.task.cpu = declined
+        assert tasks.setup_task(cfg.task).encoder.dim == 12
+    assert loaded == ["cpu", "cuda"]
 
 
 def test_a_subset_that_is_not_there_is_refused(store):
