@@ -48,9 +48,9 @@ _Tokenize = Callable[[list[str]], tuple[Tensor, Tensor, Tensor]]
 
 
 def _model(name: str) -> tuple[nn.Module, PretrainedConfig]:
-    # Without False, a person at a terminal is asked whether to run the directory's own code.
+    # Without False, a terminal is asked whether to run the directory's own code; without True, pickles are read.
     try:
-        model = AutoModel.from_pretrained(name, trust_remote_code=False)
+        model = AutoModel.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise InputError(
             f"hf:{name} must be a directory with config.json and model.safetensors, or the id of a model that was "

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +156,15 @@ def shard_is_sound(path: Path) -> bool:
     return stored == _checksum(tensors, texts)
 
 
+@cache
+def _check_sum(path: Path, _size: int, _time: int) -> None:
+    """Check a shard, once a process and as long as it stays the same file."""
+    if not shard_is_sound(path):
+        raise InputError(
+            f"{path} is damaged (another checksum); remove it and extract again: only its items are redone"
+        )
+
+
 def _opened(path: Path) -> Any:  # noqa: ANN401  safetensors' handle has no public type
     try:
         return safe_open(path, framework="pt")
@@ -255,7 +264,10 @@ class Subset:
 
     def __getitem__(self, key: int | str) -> StoreItem:
         name = self.ids[key] if isinstance(key, int) else key
-        summaries = self._open(self._shards[self._places[name][0]]).get_tensor(name)
+        path = self._shards[self._places[name][0]]
+        status = path.stat()
+        _check_sum(path, status.st_size, status.st_mtime_ns)
+        summaries = self._open(path).get_tensor(name)
         return StoreItem(name, summaries, self.metadata(name))
 
     def __iter__(self) -> Iterator[StoreItem]:

