@@ -59,9 +59,12 @@ def rates(printed):
 
 
 def test_training_goes_on_exactly_where_it_was_stopped_and_is_finished_on_request(scripts, corpus, tmp_path):
-    assert updates(scripts("train", corpus.data, tmp_path / "whole", *SMALL, "--max-update", 6)) == [1, 2, 3, 4, 5, 6]
-    scripts("train", corpus.data, tmp_path / "parts", *SMALL, "--max-update", 4)
-    assert updates(scripts("train", corpus.data, tmp_path / "parts", *SMALL, "--max-update", 6)) == [5, 6]
+    options = (*SMALL, "--max-update", 6, "--keep-interval-updates", 9)
+    assert updates(scripts("train", corpus.data, tmp_path / "whole", *options)) == [1, 2, 3, 4, 5, 6]
+    (tmp_path / "parts" / "songs").mkdir(parents=True)
+    stopped = next((tmp_path / "whole" / "songs").glob("checkpoint_*_4.pt"))
+    shutil.copy(stopped, tmp_path / "parts" / "songs" / "checkpoint_last.pt")
+    assert updates(scripts("train", corpus.data, tmp_path / "parts", *options)) == [5, 6]
     whole, parts = (read_state(tmp_path / name / "songs" / "checkpoint_last.pt") for name in ("whole", "parts"))
     assert whole["extra_state"]["train_iterator"] == parts["extra_state"]["train_iterator"]
     assert all(torch.equal(tensor, parts["model"][name]) for name, tensor in whole["model"].items())
