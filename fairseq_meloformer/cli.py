@@ -32,6 +32,7 @@ COMMANDS = {
     "understand": Command("words.understand", "show what a description is taken to ask for"),
     "evaluate": Command("evaluation.command", "report how well pieces do what their prompts ask for"),
     "inspect": Command("evaluation.inspection.command", "look into summaries, and what injecting them does"),
+    "estimate": Command("evaluation.cost.command", "say what training costs: time, disk, memory, money"),
     "studio": Command("studio.command", "open a page on this machine to compose on"),
     "convert": Command("convert", "turn a fairseq checkpoint into safetensors"),
 }

@@ -38,11 +38,11 @@ at_most() {
 }
 
 # Keeps other runs out of a folder until this script and all that it has started have ended: sole_writer FOLDER OPTIONS
-# Of the machines of one training, that of rank 0 does so for all.
+# Of the machines of one extraction, that of rank 0 does so for all; those of one training (TORCHRUN) know of each other.
 sole_writer() {
     local rank
     rank="$(value_of --distributed-rank "${@:2}")"
-    [ "${rank:-0}" = 0 ] || return 0
+    [ "${rank:-0}" = 0 ] && [ -z "${TORCHRUN-}" ] || return 0
     mkdir -p "$1"
     exec 9>>"$1/.script.lock"
     "$MELOFORMER_VENV/bin/python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null ||
@@ -63,21 +63,83 @@ is_finished() {
     [ "${asked:-0}" -gt 0 ] && [ -e "$last" ] && [ "$(updates_of "$last")" -ge "$asked" ]
 }
 
-# fairseq-train with the plugin; nothing where it has finished. With MELOFORMER_PROCESSES=N, N processes of one thread: two of them do more than two threads.
+# `--gpus N` among a script's arguments goes to `gpus`, all others to `rest`: take_gpus "$@"; set -- "${rest[@]}"
+take_gpus() {
+    gpus="" rest=()
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --gpus) gpus="${2:-none}"; shift ;;
+            --gpus=*) gpus="${1#*=}" ;;
+            *) rest+=("$1") ;;
+        esac
+        [ $# = 0 ] || shift
+    done
+    [[ "$gpus" =~ ^([1-9][0-9]*)?$ ]] || fail "--gpus needs a number of GPUs, or of processes on a CPU, received '$gpus'"
+}
+
+# Sets `processes`, how many are to run a fairseq command with these options: as many as --gpus says, else one for each GPU, or one on a CPU.
+# `on_cpu` is then --cpu where there is no GPU.
+count_processes() {
+    local there=0
+    [[ " $* " = *" --cpu "* ]] || there="$("$MELOFORMER_VENV/bin/python" -c 'import torch; print(torch.cuda.device_count())')"
+    on_cpu=()
+    if [ "$there" = 0 ]; then
+        processes="${gpus:-1}" on_cpu=(--cpu)
+    elif [ "${gpus:-1}" -gt "$there" ]; then
+        fail "--gpus must be at most the $there GPUs that PyTorch sees here, received $gpus"
+    else
+        processes="${gpus:-$there}"
+        say "on $processes of $there GPUs"
+    fi
+}
+
+# fairseq-train with the plugin; nothing where it has finished. Each of several processes must be told its rank, which it finds in its
+# environment. TORCHRUN holds torchrun's options for several machines: --nnodes 2 --rdzv-backend c10d --rdzv-endpoint HOST:29500
 fairseq_train() {
-    local processes="${MELOFORMER_PROCESSES:-1}" command=("$MELOFORMER_VENV/bin/fairseq-train" --user-dir "$MELOFORMER_ROOT/user_dir")
+    local command=("$MELOFORMER_VENV/bin/fairseq-train" --user-dir "$MELOFORMER_ROOT/user_dir") processes on_cpu backend=nccl
     refuse_idle_gpu "$@"
     if is_finished "$@"; then
         say "finished already: $(value_of --save-dir "$@")"
-    elif [ "$processes" = 1 ]; then
-        "${command[@]}" "$@"
+        return
+    fi
+    count_processes "$@"
+    [ ${#on_cpu[@]} = 0 ] || backend=gloo
+    if [ "$processes" = 1 ] && [ -z "${TORCHRUN-}" ]; then
+        "${command[@]}" --distributed-world-size 1 ${on_cpu[@]+"${on_cpu[@]}"} "$@"
     else
-        # Each process must be told its own rank, which it finds in its environment.
-        OMP_NUM_THREADS=1 "$MELOFORMER_VENV/bin/python" -m torch.distributed.run --standalone --nproc_per_node "$processes" \
-            --no-python bash -c 'exec "$0" "$@" --distributed-rank "$RANK"' "${command[@]}" "$@" --cpu \
-            --distributed-backend gloo --ddp-backend legacy_ddp --distributed-world-size "$processes" \
+        # Two processes of one thread do more than two threads.
+        # shellcheck disable=SC2016,SC2086
+        OMP_NUM_THREADS=1 "$MELOFORMER_VENV/bin/python" -m torch.distributed.run ${TORCHRUN:---standalone} \
+            --nproc_per_node "$processes" --no-python bash -c \
+            'exec "$0" "$@" --distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK"' "${command[@]}" "$@" \
+            ${on_cpu[@]+"${on_cpu[@]}"} --distributed-backend "$backend" --ddp-backend legacy_ddp \
             --distributed-init-method env:// --distributed-no-spawn
     fi
+}
+
+# fairseq-generate with the plugin, in `processes` that take every N-th song or batch. On M machines with a common folder:
+# --distributed-world-size M --distributed-rank 0 ... M-1.
+fairseq_generate() {
+    local command=("$MELOFORMER_VENV/bin/fairseq-generate" --user-dir "$MELOFORMER_ROOT/user_dir") on_cpu
+    local machines machine rank started=() visible=() failed=0
+    count_processes "$@"
+    if [ "$processes" = 1 ]; then
+        "${command[@]}" ${on_cpu[@]+"${on_cpu[@]}"} "$@"
+        return
+    fi
+    machines="$(value_of --distributed-world-size "$@")" machine="$(value_of --distributed-rank "$@")"
+    IFS=, read -ra visible <<< "${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((processes - 1)))}"
+    # What runs in the background does not hear Ctrl-C.
+    trap 'kill "${started[@]}" 2>/dev/null; exit 130' INT TERM
+    for rank in $(seq 0 $((processes - 1))); do
+        OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES="${visible[rank]-}" "${command[@]}" ${on_cpu[@]+"${on_cpu[@]}"} "$@" \
+            --distributed-world-size "$((processes * ${machines:-1}))" \
+            --distributed-rank "$((processes * ${machine:-0} + rank))" &
+        started+=($!)
+    done
+    for rank in "${started[@]}"; do wait "$rank" || failed=1; done
+    trap - INT TERM
+    return "$failed"
 }
 
 # `.venv/installed.<part>` is a stamp that holds the fingerprint of a finished installation. `.venv/installing` holds the number of

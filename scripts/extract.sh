@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Stage A: the summaries that a frozen MuseFormer makes of prepared songs.
-#   bash scripts/extract.sh DATA/bin MUSEFORMER STORE [options of fairseq-generate]
+#   bash scripts/extract.sh DATA/bin MUSEFORMER STORE [--gpus N] [options of fairseq-generate]
 # MUSEFORMER is a directory with model.safetensors and config.json, or a fairseq checkpoint. Stopped at any moment, the same
-# command goes on. On N machines with a common STORE: --distributed-world-size N --distributed-rank 0 ... N-1.
+# command goes on. On M machines with a common STORE: --distributed-world-size M --distributed-rank 0 ... M-1.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
+take_gpus "$@"
+set -- ${rest[@]+"${rest[@]}"}
 [ $# -ge 3 ] || fail "usage: bash scripts/extract.sh DATA/bin MUSEFORMER STORE [options of fairseq-generate]"
 data="$1" model="$2" store="$3"
 [ -e "$data/train.idx" ] || [ -e "$data/valid.idx" ] || [ -e "$data/test.idx" ] ||
@@ -15,7 +17,7 @@ prepare_environment all
 sole_writer "$store" "${@:4}"
 for split in train valid test; do
     [ -e "$data/$split.idx" ] || continue
-    "$MELOFORMER_VENV/bin/fairseq-generate" "$data" --user-dir "$MELOFORMER_ROOT/user_dir" --task summary_extraction \
+    fairseq_generate "$data" --task summary_extraction \
         --batch-size 4 --path "$model" --gen-subset "$split" --summary-store "$store" "${@:4}"
 done
 say "ready: $store"

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Stage B: a bridge from text to the summaries of a store.
-#   bash scripts/train_bridge.sh STORE SAVE_DIR [options of fairseq-train]
+#   bash scripts/train_bridge.sh STORE SAVE_DIR [--gpus N] [options of fairseq-train]
 # SAVE_DIR/bridge is then the directory that `--bridge` takes. The options are those of the bridge that comes with the package; what
 # follows SAVE_DIR overrides them. Stopped at any moment, the same command goes on from the last checkpoint.
-# MELOFORMER_PROCESSES (1) is how many processes share the work on a CPU.
+# --gpus N: so many GPUs, or on a CPU so many processes, share the work; without it all GPUs, or one process.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
+take_gpus "$@"
+set -- ${rest[@]+"${rest[@]}"}
 [ $# -ge 2 ] || fail "usage: bash scripts/train_bridge.sh STORE SAVE_DIR [options of fairseq-train]"
 store="$1" save="$2"
 prepare_environment all

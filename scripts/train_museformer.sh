@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # A MuseFormer of one's own, trained the ordinary way: to write on where songs are, with all near bars in view.
-#   bash scripts/train_museformer.sh DATA/bin SAVE_DIR [options of fairseq-train]
-#   bash scripts/train_museformer.sh --finish UPDATES DATA/bin SAVE_DIR [options of fairseq-train]
+#   bash scripts/train_museformer.sh DATA/bin SAVE_DIR [--gpus N] [options of fairseq-train]
+#   bash scripts/train_museformer.sh --finish UPDATES DATA/bin SAVE_DIR [--gpus N] [options of fairseq-train]
 # The first trains until it is stopped (Ctrl-C, or options such as --max-update 30000, --stop-time-hours 8 or --patience 20, which
 # counts validations); the same command then goes on, exactly, from the last checkpoint. The second ends a training: over so many
 # updates more, a tenth of all or so, the learning rate falls to 0, which brings the last few per cent. It leaves
 # SAVE_DIR/checkpoint_last.pt, and the first may still go on after it. scripts/tune_museformer.sh then teaches to follow plans.
 # Whole songs serve best (prepare.sh without --window-bars): in an epoch each gives one part of up to 4,096 tokens, every second
 # one varied. The options after SAVE_DIR override these. MELOFORMER_BEGINNINGS (600) is how many updates on short beginnings come
-# first: bars are learnt from many small batches. MELOFORMER_PROCESSES (1) is how many processes share the work on a CPU.
+# first: bars are learnt from many small batches. --gpus N: so many GPUs, or on a CPU so many processes,
+# share the work; without it all GPUs, or one process.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
+take_gpus "$@"
+set -- ${rest[@]+"${rest[@]}"}
 finish=""
 if [ "${1-}" = --finish ]; then
     finish="${2-}"

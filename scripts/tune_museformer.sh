@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Plan training as tuning: a MuseFormer, one's own or a published one, learns to follow plans and still remembers (scope "plan").
-#   bash scripts/tune_museformer.sh MODEL DATA/bin OUT [options of fairseq-train]
+#   bash scripts/tune_museformer.sh MODEL DATA/bin OUT [--gpus N] [options of fairseq-train]
 # MODEL is a fairseq checkpoint or a directory with safetensors, from which all sizes are taken. DATA/bin is what prepare.sh left,
 # quantiles.json among it, by which summaries learn to say the control axes. Near bars are in view in more than four of five
 # batches, so that what distant bars tell is not unlearnt. With --train-summary-projections-only among the options nothing changes
 # but how summaries are read, 12 % of the parameters: for a model that others use too. Options override those below. Stopped at
 # any moment, the same command goes on; OUT/checkpoint_last.pt is there at the end. MELOFORMER_BEGINNINGS (240) is how many updates
-# on short beginnings come last, MELOFORMER_PROCESSES (1) how many processes share the work on a CPU.
+# on short beginnings come last. --gpus N: so many GPUs, or on a CPU so many processes, share the work; without it all GPUs, or one
+# process.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
+take_gpus "$@"
+set -- ${rest[@]+"${rest[@]}"}
 [ $# -ge 3 ] || fail "usage: bash scripts/tune_museformer.sh MODEL DATA/bin OUT [options of fairseq-train]"
 model="$1" data="$2" out="$3"
 shift 3

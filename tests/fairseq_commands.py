@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,24 +43,21 @@ def _command(words, environment, given, printed):
     import_module(f"fairseq_cli.{words[0]}").cli_main()
 
 
-def train_in_two_processes(port, *arguments):
-    """Run fairseq-train in two processes that share the work; what they print."""
-    line = " ".join(f"'{argument}'" for argument in arguments)
-    line = f"exec fairseq-train {line} --distributed-backend gloo --ddp-backend legacy_ddp --distributed-world-size 2"
-    line += " --distributed-rank $RANK --distributed-init-method env:// --distributed-no-spawn"
-    program = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-    }
+def scripts_in(folder, *names):
+    """Copy scripts to a folder in which their environment is the one that the tests run in."""
+    for name in names:
+        shutil.copy(ROOT / "scripts" / name, folder)
+    lines = [f"source {ROOT / 'scripts' / 'environment.sh'}", f"MELOFORMER_VENV={sys.prefix}"]
+    (folder / "environment.sh").write_text("\n".join([*lines, "prepare_environment() { :; }", ""]))
+
+
+def train_in_two_processes(folder, *arguments):
+    """Run fairseq-train as the scripts do with --gpus 2; what it prints."""
+    scripts_in(folder)
+    line = f'set -euo pipefail; source {folder / "environment.sh"}; gpus=2; fairseq_train "$@"'
+    program = ["bash", "-c", line, "bash", *arguments]
     done = subprocess.run(
-        [*program, "--no-python", "bash", "-c", line],
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env=environment,
+        list(map(str, program)), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout

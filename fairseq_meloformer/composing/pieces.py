@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from torch import Tensor
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from fairseq_meloformer.words.prompts import Prompt, Request
 
 Row = dict[str, Any]
 Job = tuple[Prompt, int, Request]
+MANIFEST: Final = "manifest.jsonl"
 
 
 def made_with(settings: Settings, composer: Composer) -> Row:
@@ -40,6 +41,8 @@ class PieceFolder:
         sound: render each piece.
         score: write the score of each piece, as MusicXML and as PDF.
         page: write a page of each piece, with its sound in it.
+        share: number of this process and of all that write to the folder together, each of other pieces: lines for the
+            manifest are then in `manifest.<number>.jsonl`, see `gather`.
 
     Raises:
         InputError: another run writes to the folder, or its manifest cannot be read.
@@ -54,12 +57,18 @@ class PieceFolder:
         sound: bool = True,
         score: bool = False,
         page: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.directory = Path(directory)
+        number, processes = share
         with ExitStack() as stack:
-            stack.enter_context(sole_writer(self.directory))
-            self.manifest = stack.enter_context(JsonlLog(self.directory / "manifest.jsonl", key="piece"))
+            if processes == 1:
+                stack.enter_context(sole_writer(self.directory))
+            self.directory.mkdir(parents=True, exist_ok=True)
+            own = self.directory / (MANIFEST if processes == 1 else f"manifest.{number}.jsonl")
+            self.manifest = stack.enter_context(JsonlLog(own, key="piece"))
             self._held = stack.pop_all()
+        self._known = [self.manifest, JsonlLog(self.directory / MANIFEST, key="piece")][:processes]
         # As JSON has it, so that it can be compared with what an earlier run wrote.
         self.made_with: Row = json.loads(json.dumps(made_with))
         self._picture = picture
@@ -86,10 +95,11 @@ class PieceFolder:
         missing = []
         for prompt, number, request in jobs:
             name = f"{prompt.id}-{number}"
-            if name not in self.manifest.done:
+            known = next((log for log in self._known if name in log.done), None)
+            if known is None:
                 missing.append((prompt, number, request))
                 continue
-            row = self.manifest[name]
+            row = known[name]
             asked = {**self._asked(prompt, request), "settings": self.made_with}
             if changed := [key for key, value in asked.items() if row.get(key) != value]:
                 raise InputError(
@@ -152,6 +162,22 @@ class PieceFolder:
         sections, _ = asked.pop("sections"), asked.pop("given_seed")
         named = [{key: value for key, value in section.items() if value != ""} for section in sections]
         return {**asked, "sections": named} if named else asked
+
+
+def gather(directory: str | Path) -> None:
+    """Put the lines that processes wrote down apart into one manifest, once they are done.
+
+    Raises:
+        InputError: another run writes to the folder.
+    """
+    folder = Path(directory)
+    with sole_writer(folder), JsonlLog(folder / MANIFEST, key="piece") as manifest:
+        for path in sorted(folder.glob("manifest.*.jsonl")):
+            rows = {str(row["piece"]): row for row in JsonlLog(path, key="piece").rows()}
+            manifest.rewrite({name: row for name, row in rows.items() if name in manifest.done})
+            for row in (row for name, row in rows.items() if name not in manifest.done):
+                manifest.append(row)
+            path.unlink()
 
 
 def compose_all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -139,10 +140,11 @@ class Corpus:
 
     def _quantiles(self, data: Path) -> Quantiles:
         """What counts as fast or high here, from the passages of the training split as they were written."""
-        rows = [window["attributes"] for path in self._splits["train"] for window in self._log[path]["windows"]]
-        if not rows:
+        rows = (window["attributes"] for path in self._splits["train"] for window in self._log[path]["windows"])
+        first = next(rows, None)
+        if first is None:
             raise InputError(f"{data} has no passage to train on: see {data / 'rejected.jsonl'} for what was refused")
-        return Quantiles.fit(rows)
+        return Quantiles.fit(chain([first], rows))
 
     def _balanced(self, quantiles: Quantiles, count: int, seed: int) -> set[str]:
         items = (item for path in self._splits["train"] for item, _ in self._passages(path, "train", set(), Counter()))

@@ -1,6 +1,7 @@
 """Measured values against a corpus: what counts as fast or high is a matter of the music at hand."""
 
 import json
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -38,20 +39,19 @@ class Quantiles:
         Raises:
             InputError: nothing was measured, or a control axis is missing throughout.
         """
-        rows = list(corpus)
-        numbers = {
-            name: [value for row in rows if isinstance(value := row.get(name), (int, float))] for name in ATTRIBUTES
-        }
+        numbers, count = {name: array("d") for name in ATTRIBUTES}, 0
+        for count, row in enumerate(corpus, start=1):  # noqa: B007  how many there were
+            for name, values in numbers.items():
+                if isinstance(value := row.get(name), (int, float)):
+                    values.append(value)
         missing = [axis for axis in AXES if not numbers[axis]]
         if missing:
             raise InputError(
                 f"quantiles need a corpus in which every control axis is measured at least once, "
-                f"received {len(rows)} passages without {', '.join(missing)}; add files with pitched notes"
+                f"received {count} passages without {', '.join(missing)}; add files with pitched notes"
             )
         points = np.linspace(0, 1, _POINTS)
-        return cls(
-            {name: np.quantile(values, points).tolist() for name, values in numbers.items() if values}, len(rows)
-        )
+        return cls({name: np.quantile(values, points).tolist() for name, values in numbers.items() if values}, count)
 
     def save(self, path: Path | str) -> None:
         """Write as JSON."""

@@ -20,6 +20,39 @@ ARCH = "museformer_lm_v2s1"
 TASK = "museformer_language_modeling"
 
 
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    ARCH: {},
+    f"{ARCH}_mini": {
+        "attention_embed_dim": 160,
+        "ffn_embed_dim": 640,
+        "num_attention_heads": (4,),
+        "token_embed_dim": 160,
+        "injection_ahead": 1,
+        "bar_abs_pos_embed_dim": 64,
+        "beat_abs_pos_embed_dim": 64,
+    },
+    f"{ARCH}_small": {
+        "attention_embed_dim": 384,
+        "ffn_embed_dim": 1536,
+        "num_attention_heads": (6,),
+        "token_embed_dim": 384,
+        "injection_ahead": 1,
+        "bar_abs_pos_embed_dim": 192,
+        "beat_abs_pos_embed_dim": 96,
+    },
+    f"{ARCH}_debug": {
+        "num_layers": 2,
+        "attention_embed_dim": 64,
+        "ffn_embed_dim": 128,
+        "num_attention_heads": (2,),
+        "token_embed_dim": 64,
+        "bar_abs_pos_embed_dim": 16,
+        "beat_abs_pos_embed_dim": 16,
+    },
+}
+"""What each architecture has else than the published one, by its name in fairseq."""
+
+
 class _Absent:
     """The value of an option that the published script leaves out of the Namespace."""
 

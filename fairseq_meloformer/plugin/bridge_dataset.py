@@ -1,7 +1,7 @@
 """Songs of a summary store with their texts, for fairseq to train the bridge on."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,7 @@ class BridgeDataset(SortedDataset):
         self._vary = self.shuffle = vary
         self._tokens = tokens
         self.sizes = np.asarray(songs.bars, dtype=np.int64)
-        self._texts = [
-            [caption["text"] for caption in songs.metadata(i).get("captions", [])] for i in range(len(songs))
-        ]
-        self.kept = np.flatnonzero([bool(texts) for texts in self._texts])
+        self.kept = np.flatnonzero([bool(songs.metadata(i).get("captions")) for i in range(len(songs))])
         if not len(self.kept):
             raise InputError(
                 f"a bridge is trained on songs with captions, but of the {len(songs)} songs of the subset "
@@ -51,9 +48,11 @@ class BridgeDataset(SortedDataset):
                 "--describe K, or --captions FILE with songs of this subset, and extract again"
             )
 
-    def texts(self) -> list[str]:
-        """Every text that can be drawn."""
-        return [text for texts in self._texts for text in (texts if self._vary else texts[:1])]
+    def texts(self) -> Iterator[str]:
+        """Every text that can be drawn, read anew: there may be more of them than memory should hold."""
+        for index in self.kept.tolist():
+            captions = self._songs.metadata(index)["captions"]
+            yield from (caption["text"] for caption in (captions if self._vary else captions[:1]))
 
     def __len__(self) -> int:
         return len(self._songs)
@@ -61,9 +60,9 @@ class BridgeDataset(SortedDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         key = f"{self._seed}|{self._epoch if self._vary else 0}|{index}"
         seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7])
-        texts = self._texts[index]
-        text = texts[seed % len(texts)] if self._vary else texts[0]
         item = self._songs[int(index)]
+        captions = item.metadata["captions"]
+        text = captions[seed % len(captions) if self._vary else 0]["text"]
         places = item.metadata.get("positions", {})
         attributes = torch.tensor([places.get(axis, torch.nan) for axis in AXES])
         sample = {"id": index, "summaries": item.summaries.float(), "text": text, "seed": seed}

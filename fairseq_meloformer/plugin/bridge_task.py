@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Optional
 
@@ -99,11 +100,10 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         dataset = BridgeDataset(
             self.store.subset(split), self.encoder, seed=self.cfg.seed, vary=split.startswith(TRAIN), tokens=tokens
         )
-        texts = dataset.texts()
-        logger.info("%s: %d songs, %d texts", split, len(dataset.kept), len(texts))
+        logger.info("%s: %d songs", split, len(dataset.kept))
         together = distributed.is_available() and distributed.is_initialized()
         share = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
-        self.encoder.fill(texts, *share)
+        self.encoder.fill(dataset.texts(), *share)
         self.datasets[split] = dataset
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:  # noqa: ANN401
@@ -152,9 +152,10 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         if bridge.config.method == "retrieval":
             step = -(-len(songs) // bridge.config.bank)
             chosen = range(0, len(songs), step)
-            bridge.retrieval.fill([bridge.summaries.normalise(songs[i].summaries.float()) for i in chosen])
-        texts = BridgeDataset(songs, self.encoder, seed=0, vary=True).texts()
-        bridge.text.fit(self.encoder.encode(texts[:: max(1, len(texts) // _SAMPLE)]))
+            bridge.retrieval.fill(bridge.summaries.normalise(songs[i].summaries.float()) for i in chosen)
+        dataset = BridgeDataset(songs, self.encoder, seed=0, vary=True)
+        step = max(1, sum(1 for _ in dataset.texts()) // _SAMPLE)
+        bridge.text.fit(self.encoder.encode(list(islice(dataset.texts(), 0, None, step))))
 
     def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:  # noqa: ANN401
         """Step, and let the average follow."""

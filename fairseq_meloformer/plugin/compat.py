@@ -36,6 +36,7 @@ def apply() -> None:
     _loading()
     _logging()
     _messages()
+    _processes()
 
 
 def _numpy() -> None:
@@ -96,6 +97,31 @@ def _messages() -> None:
             sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = report
+
+
+def _processes() -> None:
+    from fairseq.distributed import utils  # noqa: PLC0415
+
+    if not hasattr(utils.call_main, "__wrapped__"):
+        utils.call_main = _together(utils.call_main)
+
+
+def _together(call_main: Function) -> Function:
+    """Refuse what fairseq does where torchrun starts processes and nobody tells them: each trains for itself."""
+
+    @functools.wraps(call_main)
+    def call(cfg: Any, main: Function, **options: Any) -> Any:  # noqa: ANN401
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        known: int = cfg.distributed_training.distributed_world_size
+        if started > 1 and known == 1 and "RANK" in os.environ:
+            raise InputError(
+                f"{started} processes were started, but fairseq was not told, and would train {started} times into one "
+                "folder: give the script --gpus N instead, or each process --distributed-world-size $WORLD_SIZE "
+                "--distributed-rank $RANK --distributed-init-method env:// --distributed-no-spawn"
+            )
+        return call_main(cfg, main, **options)
+
+    return call
 
 
 def _keeping_all(batch_by_size: Function) -> Function:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary, FairseqDataset
 from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
 from torch import Tensor, nn
 
 from fairseq_meloformer.bridge import checkpoints as bridges
@@ -48,6 +49,8 @@ class ComposingConfig(FairseqDataclass):
     logit_guidance: float = option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
     nfe: int = option(_DEFAULT.nfe, "steps of the bridge")
     no_recall: bool = option(False, "what was written does not help to foretell what comes")
+    process: int = II("distributed_training.distributed_rank")
+    processes: int = II("distributed_training.distributed_world_size")
 
 
 class PromptDataset(FairseqDataset):
@@ -129,7 +132,8 @@ class ComposingPart:
         bridge = None if self.cfg.bridge is None else bridges.load(self.cfg.bridge, device)
         composer = Composer(model, bridge)
         settings = self._settings(args)
-        folder = PieceFolder(self.cfg.midi_dir, made_with(settings, composer), picture=False, sound=False)
+        share = self.cfg.process, self.cfg.processes
+        folder = PieceFolder(self.cfg.midi_dir, made_with(settings, composer), picture=False, sound=False, share=share)
         return PieceGenerator(composer, settings, folder)
 
     def _foreign(self, model: nn.Module) -> ForeignMuseFormer:

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from fairseq.data import data_utils
 from fairseq.tasks import TASK_REGISTRY, register_task
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import read_jsonl
+from fairseq_meloformer.jobs import JsonlLog, read_jsonl
 from fairseq_meloformer.museformer.arguments import TASK
 from fairseq_meloformer.plugin import museformer_task  # noqa: F401  registers the task that this one derives from
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
@@ -58,8 +58,9 @@ class SummaryExtractionTask(Base):
             raise InputError(f"{directory} must hold the split {split!r} ({split}.bin and .idx), but has {there}")
         self.datasets[split] = MuseFormerDataset(songs, songs.sizes, chunking="infer", shortest=2)
         self.subset = split
-        self.items = _descriptions(directory / f"{split}.items.jsonl", len(songs))
-        self.ids = [str(item["id"]) for item in self.items]
+        path = directory / f"{split}.items.jsonl"
+        self.ids = _ids(path, len(songs))
+        self.items = JsonlLog(path)
 
     @property
     def store(self) -> Path:
@@ -117,7 +118,9 @@ class SummaryExtractionTask(Base):
         summaries, mask = (part.cpu() for part in extract(models[0], tokens, sample["net_input"]["bars"]))
         bars = mask.sum(dim=1).tolist()
         for row, index in enumerate(sample["id"].tolist()):
-            self.writer.put(self.ids[index], summaries[row, : bars[row]], self.items[index])
+            name = self.ids[index]
+            about = self.items[name] if name in self.items.done else {"id": name}
+            self.writer.put(name, summaries[row, : bars[row]], about)
         sample["id"] = sample["id"][:0]  # so that fairseq prints no song
         return [[{"tokens": song}] for song in tokens]
 
@@ -154,14 +157,14 @@ class _Batches:
         self._at_end()
 
 
-def _descriptions(path: Path, songs: int) -> Sequence[Mapping[str, Any]]:
-    """A row with at least an id for every song; numbers for songs that were not prepared by us."""
+def _ids(path: Path, songs: int) -> list[str]:
+    """The id of every song by its description; numbers for songs that were not prepared by us."""
     if not path.exists():
-        return [{"id": str(index)} for index in range(songs)]
-    rows = list(read_jsonl(path))
-    if len(rows) != songs or len({row.get("id") for row in rows}) != songs:
+        return [str(index) for index in range(songs)]
+    ids = [str(row.get("id")) for row in read_jsonl(path)]
+    if len(ids) != songs or len(set(ids)) != songs:
         raise InputError(
             f"{path} must have one row with an id of its own for each of the {songs} songs of its split, but has "
-            f"{len(rows)} rows and {len({row.get('id') for row in rows})} ids: run scripts/prepare.sh again"
+            f"{len(ids)} rows and {len(set(ids))} ids: run scripts/prepare.sh again"
         )
-    return rows
+    return ids

@@ -13,7 +13,7 @@ from fairseq.models import (
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.museformer.arguments import ABSENT, ARCH, MODEL_OPTIONS, config_from_arguments
+from fairseq_meloformer.museformer.arguments import ABSENT, ARCHITECTURES, MODEL_OPTIONS, config_from_arguments
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -127,37 +127,6 @@ def architecture(**sizes: Any) -> Callable[[argparse.Namespace], None]:  # noqa:
 
     return fill
 
-
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    ARCH: {},
-    f"{ARCH}_mini": {
-        "attention_embed_dim": 160,
-        "ffn_embed_dim": 640,
-        "num_attention_heads": (4,),
-        "token_embed_dim": 160,
-        "injection_ahead": 1,
-        "bar_abs_pos_embed_dim": 64,
-        "beat_abs_pos_embed_dim": 64,
-    },
-    f"{ARCH}_small": {
-        "attention_embed_dim": 384,
-        "ffn_embed_dim": 1536,
-        "num_attention_heads": (6,),
-        "token_embed_dim": 384,
-        "injection_ahead": 1,
-        "bar_abs_pos_embed_dim": 192,
-        "beat_abs_pos_embed_dim": 96,
-    },
-    f"{ARCH}_debug": {
-        "num_layers": 2,
-        "attention_embed_dim": 64,
-        "ffn_embed_dim": 128,
-        "num_attention_heads": (2,),
-        "token_embed_dim": 64,
-        "bar_abs_pos_embed_dim": 16,
-        "beat_abs_pos_embed_dim": 16,
-    },
-}
 
 if not native.in_use():
     register_model(native.MODEL)(MuseFormerLanguageModel)

@@ -11,10 +11,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
+import weakref
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -235,13 +238,20 @@ class Subset:
         self.directory = directory
         self._shards = shard_paths(directory)
         self._open = lru_cache(maxsize=64)(_opened)
-        self._places: dict[str, tuple[int, str]] = {}
+        # Per item its shard, and where its metadata begin and end in a file without a name: memory holds the numbers.
+        self._places: dict[str, tuple[int, int, int]] = {}
+        self._texts = TemporaryFile(buffering=0)  # noqa: SIM115  closed with this object
+        weakref.finalize(self, self._texts.close)
         for number, path in enumerate(self._shards):
-            for name, text in shard_metadata(path).items():
+            start = self._texts.tell()
+            found = {name: text.encode() for name, text in shard_metadata(path).items()}
+            for name, text in found.items():
                 if name in self._places:
                     other = self._shards[self._places[name][0]]
                     raise InputError(f"item {name!r} is in {other.name} and in {path.name} of {directory}; remove one")
-                self._places[name] = (number, text)
+                self._places[name] = (number, start, start + len(text))
+                start += len(text)
+            self._texts.write(b"".join(found.values()))
         self.ids = [name for name in self._places if self._shape(name)[0]]
 
     def _shape(self, name: str) -> list[int]:
@@ -256,7 +266,8 @@ class Subset:
     def metadata(self, key: int | str) -> Metadata:
         """An item's metadata without its summaries."""
         name = self.ids[key] if isinstance(key, int) else key
-        metadata: Metadata = json.loads(self._places[name][1])
+        _, start, end = self._places[name]
+        metadata: Metadata = json.loads(os.pread(self._texts.fileno(), end - start, start))
         return metadata
 
     def __len__(self) -> int:

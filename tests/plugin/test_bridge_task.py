@@ -16,6 +16,7 @@ from injection.models import museformer
 from malicious import Malicious
 
 from fairseq_meloformer.bridge import checkpoints
+from fairseq_meloformer.composing.pieces import gather
 from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
@@ -95,7 +96,7 @@ def test_validation_is_the_same_in_every_epoch(store):
     assert drawn(songs, 1) == drawn(songs, 2)
     assert {text for text, _ in drawn(songs, 1)} == {TEXTS[0]}
     assert songs.can_reuse_epoch_itr_across_epochs
-    assert songs.texts() == [TEXTS[0]] * 8
+    assert list(songs.texts()) == [TEXTS[0]] * 8
 
 
 def test_a_batch_is_padded_and_holds_what_its_items_are_alone(store):
@@ -259,6 +260,25 @@ def test_composing_goes_on_where_it_was_stopped(models, prompts, tmp_path):
     assert (tmp_path / "out" / "a-0.mid").stat().st_mtime_ns == kept
     with pytest.raises(InputError, match="made with another settings"):
         generated(composing(prompts, models.museformer, tmp_path / "out", "--bridge", models.bridge, "--nfe", 3))
+
+
+def test_processes_share_the_pieces_of_one_folder(models, prompts, tmp_path):
+    together = ("--bridge", models.bridge, "--nfe", 2, "--batch-size", 1)
+    generated(composing(prompts, models.museformer, tmp_path / "one", *together))
+    for rank in (1, 0):
+        share = ("--distributed-world-size", 2, "--distributed-rank", rank)
+        generated(composing(prompts, models.museformer, tmp_path / "two", *together, *share))
+    names = {path.name for path in (tmp_path / "two").iterdir() if not path.name.startswith(".")}
+    assert names == {"a-0.mid", "b-0.mid", "manifest.0.jsonl", "manifest.1.jsonl"}
+    gather(tmp_path / "two")
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("*.*")} for name in ("one", "two"))
+    assert one.pop("manifest.jsonl").splitlines() == sorted(two.pop("manifest.jsonl").splitlines())
+    assert one == two
+    (tmp_path / "two" / "b-0.mid").unlink()  # it alone is made again, by the process whose it is
+    for rank in (0, 1):
+        share = ("--distributed-world-size", 2, "--distributed-rank", rank)
+        generated(composing(prompts, models.museformer, tmp_path / "two", *together, *share))
+        assert (tmp_path / "two" / "manifest.1.jsonl").exists() == (rank == 1)
 
 
 def test_a_checkpoint_of_the_general_vocabulary_composes_in_it(prompts, tmp_path):

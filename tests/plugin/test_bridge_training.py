@@ -82,7 +82,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(store, trained, tmp_path):
 
 
 def test_two_processes_equal_one_with_twice_the_batches(store, trained, tmp_path):
-    printed = train_in_two_processes(29653, store, *LOG, *RECIPE, *SIZES, *OPTIMISER, "--save-dir", tmp_path)
+    printed = train_in_two_processes(tmp_path, store, *LOG, *RECIPE, *SIZES, *OPTIMISER, "--save-dir", tmp_path)
     folder, output = trained
     two, one = losses(printed), losses(output)
     assert two.keys() == one.keys()

@@ -2,12 +2,14 @@
 
 import pickle
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from fairseq import checkpoint_utils
 from fairseq.data import data_utils
+from fairseq.distributed import utils as distributed
 from malicious import Malicious
 
 from fairseq_meloformer.errors import InputError
@@ -24,6 +26,17 @@ def test_applying_twice_wraps_once():
     before = data_utils.batch_by_size, checkpoint_utils.load_checkpoint
     compat.apply()
     assert (data_utils.batch_by_size, checkpoint_utils.load_checkpoint) == before
+
+
+def test_processes_that_do_not_know_of_each_other_are_not_trained(monkeypatch):
+    cfg = SimpleNamespace(distributed_training=SimpleNamespace(distributed_world_size=1, distributed_init_method=None))
+    cfg.distributed_training.tpu = cfg.distributed_training.pipeline_model_parallel = False
+    cfg.common = SimpleNamespace(tpu=False)
+    assert distributed.call_main(cfg, lambda _: 7) is None
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"train 2 times into one folder: give the script --gpus N"):
+        distributed.call_main(cfg, lambda _: pytest.fail("it was trained"))
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 8, 13])

@@ -12,7 +12,7 @@ from fairseq import options, tasks
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
-from fairseq_commands import ROOT, command, train_in_two_processes
+from fairseq_cli import train as fairseq_train
 from injection.models import museformer
 
 from fairseq_meloformer.errors import InputError
@@ -215,24 +215,25 @@ def test_readers_need_levels(corpus):
         reading(corpus)
 
 
-def test_two_processes_tune_a_model_with_readers_and_go_on_with_them(measured, tmp_path):
+def test_a_model_is_tuned_with_readers_and_goes_on_with_them(measured, tmp_path, caplog):
     """One that was trained without any; stopped after two updates, and gone on with."""
-    arguments = (
-        *(measured.data, "--user-dir", ROOT / "user_dir", "--task", "museformer_language_modeling"),
-        *("--arch", "museformer_lm_v2s1_debug", "--criterion", "museformer_plan", "--plan-through", "--cpu"),
-        *("--optimizer", "adam", "--lr", 0.003, "--max-tokens", 300, "--no-epoch-checkpoints", "--seed", 1),
-        *("--log-format", "simple", "--log-interval", 1, "--first-bar-below", 8),
-    )
-    before = tmp_path / "before"
-    command("train", *arguments, "--max-update", 1, "--save-dir", before)
-    readers = (*arguments, "--attribute-weight", 2, "--finetune-from-model", before / "checkpoint_last.pt")
+    options = ("--optimizer", "adam", "--lr", 0.003, "--max-tokens", 300, "--no-epoch-checkpoints", "--num-workers", 0)
+    options += ("--log-format", "simple", "--log-interval", 1, "--first-bar-below", 8, "--disable-validation")
+
+    def train(folder, *more):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            fairseq_train.main(configured(measured, *options, "--plan-through", "--save-dir", folder, *more))
+        return caplog.text, read_state(folder / "checkpoint_last.pt")
+
+    _, before = train(tmp_path / "before", "--max-update", 1)
+    start = ("--attribute-weight", 2, "--finetune-from-model", tmp_path / "before" / "checkpoint_last.pt")
     for updates in (2, 4):
-        printed = train_in_two_processes(29654, *readers, "--max-update", updates, "--save-dir", tmp_path / "after")
+        printed, after = train(tmp_path / "after", *start, "--max-update", updates)
     assert re.findall(r"num_updates=(\d+)", printed) == ["3", "4"]
     assert re.search(r"attribute_error=0\.\d+", printed)
-    state = read_state(tmp_path / "after" / "checkpoint_last.pt")
-    assert {name.partition(".")[0] for name in state["criterion"]} == {"readers"}
-    assert state["model"].keys() == read_state(before / "checkpoint_last.pt")["model"].keys()
+    assert {name.partition(".")[0] for name in after["criterion"]} == {"readers"}
+    assert after["model"].keys() == before["model"].keys()
 
 
 def test_options_are_lists_as_python_has_them(criterion):

@@ -4,16 +4,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
-from fairseq_commands import ROOT
+from fairseq_commands import scripts_in
 
 from fairseq_meloformer.measures.attributes import measure
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.museformer.checkpoints import read_state
+from fairseq_meloformer.summaries.store import SummaryStore, shard_paths
 
 SMALL = (
     "--arch",
@@ -32,16 +32,11 @@ SMALL += ("--max-valid-steps", 1, "--num-workers", 0, "--log-interval", 1, "--cp
 def scripts(tmp_path_factory):
     """The scripts in a folder whose environment is the one that the tests run in."""
     folder = tmp_path_factory.mktemp("scripts")
-    for name in ("train_museformer.sh", "tune_museformer.sh", "train_bridge.sh", "extract.sh", "published.sh"):
-        shutil.copy(ROOT / "scripts" / name, folder)
-    environment = (
-        f"source {ROOT / 'scripts' / 'environment.sh'}\nMELOFORMER_VENV={sys.prefix}\nprepare_environment() {{ :; }}\n"
-    )
-    (folder / "environment.sh").write_text(environment)
+    scripts_in(folder, "train_museformer.sh", "tune_museformer.sh", "train_bridge.sh", "extract.sh", "published.sh")
 
-    def run(name, *arguments, processes=1, fails=False):
+    def run(name, *arguments, fails=False):
         program = ["bash", folder / (name if name.endswith(".sh") else f"{name}_museformer.sh"), *arguments]
-        environment = os.environ | {"MELOFORMER_BEGINNINGS": "2", "MELOFORMER_PROCESSES": str(processes)}
+        environment = os.environ | {"MELOFORMER_BEGINNINGS": "2"}
         done = subprocess.run(list(map(str, program)), env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode != 0) == fails, (done.stdout + done.stderr)[-4000:]
         return done.stdout + done.stderr
@@ -97,6 +92,18 @@ def test_a_folder_without_songs_is_not_extracted(scripts, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_two_processes_share_an_extraction(scripts, corpus, shared, tmp_path):
+    for path in (corpus.data / "dict.txt", *corpus.data.glob("valid.*")):
+        shutil.copy(path, tmp_path)
+    model = shared / "museformer" / "golden" / "tiny4_checkpoint_0.10.2_layout.pt"
+    assert "received '0'" in scripts("extract.sh", tmp_path, model, tmp_path / "store", "--gpus", 0, fails=True)
+    scripts("extract.sh", tmp_path, model, tmp_path / "store", "--gpus", 2, "--cpu")
+    shards = shard_paths(tmp_path / "store" / "valid")
+    assert {path.name[:2] for path in shards} == {"r0", "r1"}
+    assert len(SummaryStore(tmp_path / "store").subset("valid")) == 7
+    assert (tmp_path / "store" / "valid" / "statistics.safetensors").is_file()
+
+
 def test_there_must_be_something_to_finish(scripts, corpus, tmp_path):
     assert "run the command without --finish first" in scripts(
         "train", "--finish", 9, corpus.data, tmp_path, fails=True
@@ -110,7 +117,7 @@ def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, shared, t
     shutil.copytree(corpus.data, data)
     Quantiles.fit(measure(line.split()) for line in corpus.songs["train"]).save(data / "quantiles.json")
     options = [*SMALL, "--max-update", 3, *(["--train-summary-projections-only"] if doors else [])]
-    printed = scripts("tune", model, data, tmp_path / "tuned", *options, processes=1 if doors else 2)
+    printed = scripts("tune", model, data, tmp_path / "tuned", *options, *([] if doors else ["--gpus", 2]))
     assert ("training on 2 devices" in printed) == (not doors)
     assert ("attribute_error" in printed) == (not doors)
     before, tuned = (MuseFormer.from_pretrained(path) for path in (model, tmp_path / "tuned" / "checkpoint_last.pt"))

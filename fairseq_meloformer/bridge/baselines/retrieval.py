@@ -4,7 +4,7 @@ With InfoNCE at its best, the scaled similarity of a text and a piece is log p(p
 of the text. So drawing from the softmax of the similarities over a bank of pieces draws a piece as the text would.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import torch
@@ -51,7 +51,7 @@ class Retrieval(nn.Module):
         """What similarities are multiplied by."""
         return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
 
-    def fill(self, pieces: Sequence[Tensor]) -> None:
+    def fill(self, pieces: Iterable[Tensor]) -> None:
         """Put standardised pieces (bars, channels), no more than there is room for, into the bank."""
         self.bank.zero_()
         self.bank_bars.zero_()

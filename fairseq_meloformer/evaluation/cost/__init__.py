@@ -1,0 +1,1 @@
+"""What does it cost to train on so many songs: measured on this machine, and computed for others."""
