@@ -35,6 +35,7 @@ COMMANDS = {
     "estimate": Command("evaluation.cost.command", "say what training costs: time, disk, memory, money"),
     "studio": Command("studio.command", "open a page on this machine to compose on"),
     "convert": Command("convert", "turn a fairseq checkpoint into safetensors"),
+    "help": Command("plugin.options_shown", "list the options of the fairseq plugin: meloformer help options"),
 }
 
 
@@ -72,7 +73,12 @@ def _table() -> argparse.ArgumentParser:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
-    module = importlib.import_module(f"fairseq_meloformer.{COMMANDS[name].module}")
+    try:
+        module = importlib.import_module(f"fairseq_meloformer.{COMMANDS[name].module}")
+    except ModuleNotFoundError as error:
+        if error.name != "fairseq":
+            raise
+        raise InputError("needs the package fairseq, which scripts/train_bridge.sh installs") from error
     parser = argparse.ArgumentParser(prog=f"meloformer {name}", description=module.__doc__)
     module.add_arguments(parser)
     status: int = module.run(parser.parse_args(arguments))

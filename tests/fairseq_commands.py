@@ -35,6 +35,7 @@ def _command(words, environment, given, printed):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
+    multiprocessing.set_start_method(None, force=True)  # and not that of this process, for loaders of data
     sys.argv = list(words)
     os.dup2(os.open(given, os.O_RDONLY), 0)
     sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115

@@ -81,3 +81,16 @@ def test_what_a_user_can_mend_is_said_without_a_traceback(capsys):
     assert capsys.readouterr().err == "error: data must be there\n"
     sys.excepthook(ValueError, ValueError("a fault of ours"), None)
     assert "ValueError: a fault of ours" in capsys.readouterr().err
+
+
+def test_a_second_name_is_the_same_file_and_never_written_into(tmp_path):
+    first, other = tmp_path / "checkpoint_1_2.pt", tmp_path / "checkpoint_last.pt"
+    first.write_text("new")
+    other.write_text("old")
+    kept = tmp_path / "kept"
+    kept.hardlink_to(other)
+    assert checkpoint_utils.PathManager.copy(str(first), str(other), overwrite=True)
+    assert other.samefile(first)
+    assert kept.read_text() == "old"
+    assert checkpoint_utils.PathManager.copy(str(first), str(other), overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint_1_2.pt", "checkpoint_last.pt", "kept"}
