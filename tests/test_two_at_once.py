@@ -44,6 +44,7 @@ HELD_BY_COMMANDS = {
     "quickstart.sh": "meloformer compose",
     "studio.sh": "meloformer studio",
     "caption.sh": "meloformer caption",
+    "published.sh": "meloformer convert",
     "generate.sh": "fairseq-generate",  # by `composing.pieces.PieceFolder`, as `meloformer compose`
     "train_probe.sh": "python -m fairseq_meloformer.words.probe_training",
 }
@@ -146,6 +147,7 @@ def test_a_script_is_refused_until_all_that_another_has_started_has_ended(name, 
 @pytest.mark.parametrize("name", HELD_BY_COMMANDS)
 def test_a_script_leaves_it_to_its_command(name, folder, script):
     needed = {"generate.sh": ["prompts", "model", "bridge", str(folder)], "train_probe.sh": [str(folder), "cache"]}
+    needed["published.sh"] = ["checkpoint", "song.mid", str(folder)]
     printed = script(name, needed.get(name, ["--output", str(folder)]))
     assert printed.startswith(HELD_BY_COMMANDS[name])
     assert str(folder) in printed
