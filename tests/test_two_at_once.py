@@ -31,7 +31,7 @@ COMMANDS = {
     "convert": ["checkpoint.pt", "F"],
 }
 """Arguments; F is the folder that is written."""
-WRITING_NONE = {"estimate", "understand"}
+WRITING_NONE = {"estimate", "help", "understand"}
 HELD_BY_SCRIPTS = {
     "prepare.sh": ["midi", "F"],
     "extract.sh": ["bin", "model", "F"],
