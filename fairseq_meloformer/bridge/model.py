@@ -29,11 +29,9 @@ from fairseq_meloformer.words import wishes
 from fairseq_meloformer.words.directions import SILENCE
 from fairseq_meloformer.words.plain import simplified
 from fairseq_meloformer.words.probe import Probe, amounts
+from fairseq_meloformer.words.prompts import MOST_BARS
 
 EndpointKind = Literal["regressed", "variational", "learned", "none"]
-
-# Longer plans than a MuseFormer's positions were ever trained for are a slip of the pen.
-MOST_BARS = 1024
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from fairseq_meloformer.bridge.model import MOST_BARS
 from fairseq_meloformer.composing.parts import Part, metre_of
 from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, index_of
 from fairseq_meloformer.tokens.codes import TEMPI
 from fairseq_meloformer.words.length import bars_of
-from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.prompts import MOST_BARS, Request
 from fairseq_meloformer.words.wishes import read
 
 # From how far on a length is another than the asked one.

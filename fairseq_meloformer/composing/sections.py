@@ -15,11 +15,11 @@ from miditoolkit import MidiFile
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fairseq_meloformer.bridge.model import MOST_BARS, Bridge
+from fairseq_meloformer.bridge.model import Bridge
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import Attributes, measure
 from fairseq_meloformer.measures.passage import Song
-from fairseq_meloformer.words.prompts import Request, seed_of
+from fairseq_meloformer.words.prompts import MOST_BARS, Request, seed_of
 from fairseq_meloformer.words.timeline import Section
 
 _BEYOND: Final = 1  # bars that a section's plan reaches into its neighbours

@@ -9,6 +9,8 @@ _TENS_WORDS: Final = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", 
 _TENS: Final = {word: 10 * value for value, word in enumerate(_TENS_WORDS, start=2)}
 _CHINESE_DIGITS: Final = {digit: value for value, digit in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 
+_CHINESE_UNITS: Final = {"万": 10_000, "千": 1_000, "百": 100, "十": 10}
+
 _BELOW_HUNDRED: Final = (
     rf"(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_ALONE[:9])}))?|{'|'.join(sorted(_WORDS, key=len)[::-1])}"
 )
@@ -16,7 +18,7 @@ _BELOW_HUNDRED: Final = (
 ENGLISH: Final = rf"(?:(?:a|one|two)[ -]hundred(?:[ -](?:and[ -])?(?:{_BELOW_HUNDRED}))?|{_BELOW_HUNDRED})"
 """Pattern of the numbers from one to 299 in lower-case words."""
 
-CHINESE: Final = "[零〇一二两三四五六七八九十百]{1,12}"
+CHINESE: Final = "[零〇一二两三四五六七八九十百千万]{1,12}"
 """Pattern of a number in Chinese characters, no longer than one can be: a prompt of nothing else takes linear time."""
 
 DECIMAL: Final = r"\d{1,4}(?:\.\d{1,3})?"
@@ -29,14 +31,15 @@ def number(written: str) -> int:
         return _integer(written)
     if written[0].isascii():
         return _english(written.replace("-", " ").split(" "))
-    hundreds, hundred, rest = written.rpartition("百")
-    tens, ten, units = rest.rpartition("十")
-    total = 100 * (_digits(hundreds) if hundreds else 1) if hundred else 0
-    if ten:
-        total += 10 * (_digits(tens) if tens.strip("零〇") else 1)
-    elif hundred and len(units) == 1:  # 一百二 is 120, 一百零二 is 102
-        total += 9 * _digits(units)
-    return total + (_digits(units) if units else 0)
+    total, last, rest = 0, 1, written
+    for sign, unit in _CHINESE_UNITS.items():
+        several, found, after = rest.rpartition(sign)
+        if found:
+            total += unit * (number(several) if several.strip("零〇") else 1)
+            last, rest = unit, after
+    if len(rest) == 1 and last > 10:  # 一百二 is 120, 一百零二 is 102
+        return total + _digits(rest) * last // 10
+    return total + (_digits(rest) if rest else 0)
 
 
 def value(written: str) -> float:

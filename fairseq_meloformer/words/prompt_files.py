@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.words.prompts import Prompt, Request, same_file, sections_of, shown, writable
+from fairseq_meloformer.words.prompts import MOST_BARS, Prompt, Request, same_file, sections_of, shown, writable
 from fairseq_meloformer.words.timeline import Section, bar_range, checked, written
+from fairseq_meloformer.words.wishes import read
 
 _OPTIONS: Final = ("bars", "seed", "transposition")
 _LONGEST_ID: Final = 200  # bytes, of the 255 that file systems allow
@@ -36,6 +37,7 @@ def read_prompts(path: str | Path, *, skip_bad: bool = False) -> list[Prompt]:
     for number, line in enumerate(re.split(rb"\r\n|\r|\n", _content(Path(path))), start=1):
         try:
             prompt = _prompt(line, number)
+            _check_length(prompt)
         except InputError as error:
             faults.append(f"line {number}: {error}")
             continue
@@ -86,6 +88,15 @@ def _prompt(line: bytes, number: int) -> Prompt | None:
     prompt = Prompt(f"{number:04d}", text, sections=sections_of(text))
     prompt.request(0, Request(""))
     return prompt
+
+
+def _check_length(prompt: Prompt | None) -> None:
+    """Refuse a text that says more bars than a piece can have, unless the line has others."""
+    if prompt is None or "bars" in prompt.options or prompt.sections:
+        return
+    said = read(prompt.text).bars
+    if said is not None and said > MOST_BARS:
+        raise InputError(f"a piece must have from 1 to {MOST_BARS} bars; the text says {shown(said)}")
 
 
 def _from_json(line: str, number: int) -> Prompt:

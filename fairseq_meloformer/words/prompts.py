@@ -11,7 +11,7 @@ from fairseq_meloformer.words.form import read_form
 from fairseq_meloformer.words.timeline import Section, read_timeline
 
 LONGEST_TEXT: Final = 10_000  # characters
-MOST_BARS: Final = 4096
+MOST_BARS: Final = 1024  # more than a MuseFormer's positions were ever trained for is a slip of the pen
 _WIDEST: Final = 60  # semitones: no piece has notes left that far away
 _LONGEST_NAME = 40  # characters of a text that make a file name
 _NAMING = {"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Mn", "Mc", "So", "Sk"}  # among them emoji and their tones

@@ -105,6 +105,14 @@ def test_names_that_a_file_system_would_join_are_refused(tmp_path, name):
         read_prompts(file(tmp_path, first, second))
 
 
+@pytest.mark.parametrize("text", ["rain, 9999 bars", "一万小节的雨"])
+def test_bars_that_a_text_says_are_checked_with_the_lines(tmp_path, text):
+    with pytest.raises(InputError, match=f"line 2: a piece must have from 1 to {MOST_BARS} bars"):
+        read_prompts(file(tmp_path, "calm", text))
+    (prompt,) = read_prompts(file(tmp_path, json.dumps({"text": text, "bars": 8}, ensure_ascii=False)))
+    assert prompt.options["bars"] == 8
+
+
 def test_requests_and_texts_have_the_same_limits():
     for wrong in ({"bars": 0}, {"bars": MOST_BARS + 1}, {"transposition": -61}):
         with pytest.raises(InputError):
