@@ -44,6 +44,7 @@ _FADE_SECONDS = 0.05
 _SILENCE = 10 ** (-66 / 20)
 _REVERB_SECONDS = 1.1
 _REVERB_LEVEL = 0.16
+_PIECE = 1 << 18  # frames that are worked on at once: a long song is held once, and never copied
 _CONTROLS = {6, 7, 10, 11, 38, 100, 101}  # volume, pan, expression, pitch-bend range; TinySoundFont has no pedal
 
 # Where each family of eight programs sits between left (0) and right (127) unless the file says so itself.
@@ -176,28 +177,40 @@ def _play(synth: Synth, frames: NDArray[np.int_], acts: list[Callable[[], object
 
 
 def _finish(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A small room around the dry sound, the silent end cut off with a fade, and headroom."""
-    samples = samples + _REVERB_LEVEL * _room(samples)
-    heard = np.flatnonzero(np.abs(samples) > _SILENCE)
+    """A small room around the dry sound, the silent end cut off with a fade, and headroom; all of it in its place."""
+    _add_room(samples)
     fade = round(_FADE_SECONDS * RATE)
-    samples = samples[: (heard[-1] // 2 if len(heard) else 0) + fade]
+    samples = samples[: _last_heard(samples) + fade]
     samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
-    peak = np.abs(samples).max()
-    return samples * np.float32(_PEAK / peak) if peak > _PEAK else samples
+    peak = max(samples.max(), -samples.min())
+    if peak > _PEAK:
+        samples *= np.float32(_PEAK / peak)
+    return samples
 
 
-def _room(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reverberation (frames, 2): both sides together, convolved with decaying noise that differs from ear to ear."""
+def _last_heard(samples: NDArray[np.float32]) -> int:
+    """Number of the last frame that is no silence; 0 if all are."""
+    for stop in range(len(samples), 0, -_PIECE):
+        start = max(0, stop - _PIECE)
+        heard = np.flatnonzero(np.abs(samples[start:stop]).max(axis=1) > _SILENCE)
+        if len(heard):
+            return start + int(heard[-1])
+    return 0
+
+
+def _add_room(samples: NDArray[np.float32]) -> None:
+    """Add reverberation: both sides together, convolved with decaying noise that differs from ear to ear."""
     response = _room_response(round(_REVERB_SECONDS * RATE))
     size = 1 << 18
     block = size - response.shape[1]
     spectrum = np.fft.rfft(response, size)
-    wet = np.zeros_like(samples)
+    ringing = np.zeros((response.shape[1], 2), dtype=np.float32)  # of the piece before, into this one
     for start in range(0, len(samples), block):
-        dry = samples[start : start + block].mean(axis=1)
-        echo = np.fft.irfft(np.fft.rfft(dry, size) * spectrum, size).T[: len(samples) - start]
-        wet[start : start + size] += echo
-    return wet
+        piece = samples[start : start + block]
+        echo = np.fft.irfft(np.fft.rfft(piece.mean(axis=1), size) * spectrum, size).T
+        echo[: len(ringing)] += ringing
+        ringing = echo[block:].copy()
+        piece += _REVERB_LEVEL * echo[: len(piece)]
 
 
 def _room_response(frames: int) -> NDArray[np.float32]:
@@ -216,4 +229,6 @@ def _write_wav(samples: NDArray[np.float32], file: BinaryIO) -> None:
         sound.setnchannels(2)
         sound.setsampwidth(2)
         sound.setframerate(RATE)
-        sound.writeframes(np.rint(samples * 32767).astype("<i2").tobytes())
+        sound.setnframes(len(samples))
+        for start in range(0, len(samples), _PIECE):
+            sound.writeframesraw(np.rint(samples[start : start + _PIECE] * 32767).astype("<i2").tobytes())

@@ -1,21 +1,35 @@
 """A campaign: many hostile cases, each with its seed, which must end well or in one sentence; and their ends."""
 
 import argparse
+import atexit
 import json
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 from fairseq_meloformer.errors import InputError
 
 Case = Callable[[random.Random], str]
 """Makes one case and says how it ended; raises InputError for a refusal, and anything else for a fault."""
-_LONGEST = 20  # seconds of a case; none takes a tenth of one where nothing is wrong
+_LONGEST = 20  # seconds of the processor for a case; none takes a tenth of one where nothing is wrong
+_STUCK = 900  # seconds by the clock: something waits for what will not come
 _MOST_SHOWN = 20
+
+
+@cache
+def folder() -> Path:
+    """A folder for this process's files, which goes with it."""
+    path = Path(tempfile.mkdtemp(prefix="meloformer-campaign-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 @dataclass
@@ -42,11 +56,17 @@ def run(case: Case, cases: int, first: int = 0) -> Ends:
     found, begun = Ends(), time.monotonic()
     handlers = {
         number: signal.signal(number, handler)
-        for number, handler in ((signal.SIGALRM, _too_long), (signal.SIGTERM, signal.default_int_handler))
+        for number, handler in (
+            (signal.SIGPROF, _too_long),
+            (signal.SIGALRM, _stuck),
+            (signal.SIGTERM, signal.default_int_handler),
+        )
     }
     try:
         for number in range(first, first + cases):
-            signal.alarm(_LONGEST if found.ends else 10 * _LONGEST)  # the first imports what it needs
+            # The first imports what it needs. A busy machine takes long by the clock.
+            signal.setitimer(signal.ITIMER_PROF, _LONGEST if found.ends else 10 * _LONGEST)
+            signal.alarm(_STUCK)
             try:
                 end = case(random.Random(number))
             except InputError as error:
@@ -57,6 +77,7 @@ def run(case: Case, cases: int, first: int = 0) -> Ends:
                 end = "fault"
                 found.faults.append(f"{number}: {type(error).__name__}: {str(error)[:200]}")
             finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.alarm(0)
             found.ends[end] += 1
     except KeyboardInterrupt:
@@ -105,4 +126,8 @@ def mutated(content: bytes, rng: random.Random, other: bytes = b"") -> bytes:
 
 
 def _too_long(*_: object) -> None:
-    raise TimeoutError(f"a case took more than {_LONGEST} s")
+    raise TimeoutError(f"a case took more than {_LONGEST} s of the processor")
+
+
+def _stuck(*_: object) -> None:
+    raise TimeoutError(f"a case did not end in {_STUCK} s")

@@ -43,14 +43,14 @@ def originals() -> tuple[bytes, ...]:
 
 
 @cache
-def _folder() -> Path:
+def _path() -> Path:
     logging.getLogger("fairseq_meloformer").setLevel(logging.ERROR)  # what was left out of each damaged file
-    return Path(tempfile.mkdtemp())
+    return campaign.folder() / "mutated.mid"
 
 
 def case(rng: random.Random) -> str:
     first, second = rng.choices(originals(), k=2)
-    path = _folder() / "mutated.mid"
+    path = _path()
     path.write_bytes(campaign.mutated(first, rng, second))
     left_out: list[files.LeftOut] = []
     midi = files.read(path, left_out)

@@ -8,7 +8,6 @@ import pickle
 import random
 import resource
 import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,12 @@ class _Runs:
     """What a pickle would call when it is read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (_folder() / "ran",)
-
-
-@cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp())
+        return Path.touch, (campaign.folder() / "ran",)
 
 
 @cache
 def _originals() -> dict[str, Path]:
-    found = {"museformer": _folder() / "museformer", "bridge": _folder() / "bridge"}
+    found = {"museformer": campaign.folder() / "museformer", "bridge": campaign.folder() / "bridge"}
     models.museformer().save_pretrained(found["museformer"])
     models.bridge().save_pretrained(found["bridge"])
     MuseFormer.from_pretrained(found["museformer"])  # imports what the first reading of a process needs
@@ -100,7 +94,7 @@ def _weights(directory: Path, rng: random.Random) -> None:
 
 def _checkpoint(rng: random.Random) -> Path:
     """A file that calls itself a checkpoint of fairseq."""
-    path = _folder() / "checkpoint.pt"
+    path = campaign.folder() / "checkpoint.pt"
     made: Any = rng.choice(
         (
             "no checkpoint",
@@ -127,7 +121,7 @@ def _checkpoint(rng: random.Random) -> Path:
 def case(rng: random.Random) -> str:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     name = rng.choice(("museformer", "museformer", "bridge"))
-    directory = _folder() / "hostile"
+    directory = campaign.folder() / "hostile"
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(_originals()[name], directory)
     try:
@@ -137,7 +131,7 @@ def case(rng: random.Random) -> str:
             rng.choice((_config, _weights))(directory, rng)
             (MuseFormer if name == "museformer" else Bridge).from_pretrained(directory)
     finally:
-        if (_folder() / "ran").exists():
+        if (campaign.folder() / "ran").exists():
             raise AssertionError("a pickle ran")
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
         if grown > _MOST_MEMORY:

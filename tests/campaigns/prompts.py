@@ -6,7 +6,6 @@ python -m tests.campaigns.prompts --cases 10000
 import json
 import logging
 import random
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def _line(rng: random.Random) -> bytes:
 @cache
 def _path() -> Path:
     logging.getLogger("fairseq_meloformer").setLevel(logging.ERROR)  # the lines that were left out
-    return Path(tempfile.mkdtemp()) / "prompts.jsonl"
+    return campaign.folder() / "prompts.jsonl"
 
 
 def case(rng: random.Random) -> str:
