@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.campaigns import campaign, midi, models, prompts, server, threads
+from tests.campaigns import campaign, kills, midi, models, prompts, server, threads
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +18,15 @@ def warnings_of_later_tests():
 
 @pytest.mark.parametrize(
     ("case", "cases", "ends"),
-    [(midi.case, 300, 3), (models.case, 60, 1), (prompts.case, 60, 2), (threads.case, 5, 1), (server.case, 20, 3)],
-    ids=["midi", "models", "prompts", "threads", "server"],
+    [
+        (midi.case, 300, 3),
+        (models.case, 60, 1),
+        (prompts.case, 60, 2),
+        (threads.case, 5, 1),
+        (server.case, 20, 3),
+        (kills.case, 12, 2),
+    ],
+    ids=["midi", "models", "prompts", "threads", "server", "kills"],
 )
 def test_nothing_is_lost_and_every_fault_is_a_sentence(case, cases, ends):
     found = campaign.run(case, cases)

@@ -21,7 +21,7 @@ from fairseq_meloformer.corpus.sources.matching import Matcher, songs_of
 from fairseq_meloformer.corpus.sources.questions import Prompter
 from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report, counted, refuse_existing, write_captions
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import JsonlLog, read_jsonl, sole_writer, write_json
+from fairseq_meloformer.jobs import JsonlLog, read_jsonl, sole_writer
 
 if TYPE_CHECKING:
     import argparse
@@ -87,8 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, source: CaptionSource) -> int:
-    report_path: Path = args.output.with_suffix(".report.json")
-    refuse_existing([args.output, report_path])
+    refuse_existing(args.output)
     report = Report()
     found = source.captions(args, report)
     if args.dry_run:
@@ -97,8 +96,7 @@ def _run(args: argparse.Namespace, source: CaptionSource) -> int:
             pass
         sys.stdout.write("".join(f"{caption.path}: {caption.text}\n" for caption in shown))
     else:
-        write_captions(args.output, found, report)
-        write_json(report_path, {"source": args.source, "output": str(args.output), **report.json()})
+        write_captions(args.output, found, report, {"source": args.source, "output": str(args.output)})
     sys.stdout.write(report.table())
     return 0 if args.dry_run or (report.written and not report.details.get("failed")) else 1
 
@@ -133,7 +131,7 @@ def _flag(name: str) -> str:
 
 def _from_comments(args: argparse.Namespace, report: Report) -> Iterator[CaptionRow]:
     review_path: Path = args.output.with_suffix(".review.csv")
-    refuse_existing([review_path])
+    refuse_existing(review_path)
     matcher = Matcher(songs_of(read_jsonl(args.metadata), str(args.metadata)))
     reviewed = comments.read_review(args.reviewed) if args.reviewed else {}
     kept = comments.usable(args.input, args.min_likes, report)

@@ -6,10 +6,10 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import dumps, write_atomic
+from fairseq_meloformer.jobs import dumps, write_atomic, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,23 +125,30 @@ def language(text: str) -> str | None:
     return "zh" if han >= latin else "en"
 
 
-def refuse_existing(paths: Iterable[Path]) -> None:
-    """Check that nothing is about to be overwritten.
+def refuse_existing(path: Path) -> None:
+    """Check that no captions are about to be overwritten.
 
     Raises:
-        InputError: if one of the files is there.
+        InputError: if they are there.
     """
-    if there := [str(path) for path in paths if path.exists()]:
+    if path.exists():
         raise InputError(
-            f"captions are never overwritten, and there is {' and '.join(there)} already: "
-            "remove it, or give another --output"
+            f"captions are never overwritten, and there is {path} already: remove it, or give another --output"
         )
 
 
-def write_captions(path: Path, captions: Iterable[CaptionRow], report: Report) -> None:
-    """Write `captions.jsonl` atomically, each caption once, and count."""
+def write_captions(path: Path, captions: Iterable[CaptionRow], report: Report, about: Row) -> None:
+    """Write `captions.jsonl` atomically, each caption once, and count.
+
+    What is known about them goes into a report beside it, which is written first: where captions are, all is done.
+    """
     lines = (f"{dumps(caption.row())}\n".encode() for caption in counted(captions, report))
-    write_atomic(path, lambda file: file.writelines(lines))
+
+    def write(file: BinaryIO) -> None:
+        file.writelines(lines)
+        write_json(path.with_suffix(".report.json"), {**about, **report.json()})
+
+    write_atomic(path, write)
 
 
 def counted(captions: Iterable[CaptionRow], report: Report) -> Iterable[CaptionRow]:
