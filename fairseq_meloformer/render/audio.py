@@ -204,7 +204,8 @@ def _add_room(samples: NDArray[np.float32]) -> None:
     size = 1 << 18
     block = size - response.shape[1]
     spectrum = np.fft.rfft(response, size)
-    ringing: NDArray[np.floating] = np.zeros((response.shape[1], 2), dtype=np.float32)  # of the piece before, into this one
+    # What of the piece before still sounds in this one.
+    ringing: NDArray[np.floating] = np.zeros((response.shape[1], 2), dtype=np.float32)
     for start in range(0, len(samples), block):
         piece = samples[start : start + block]
         echo = np.fft.irfft(np.fft.rfft(piece.mean(axis=1), size) * spectrum, size).T
