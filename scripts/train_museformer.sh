@@ -4,11 +4,12 @@
 #   bash scripts/train_museformer.sh --finish UPDATES DATA/bin SAVE_DIR [--gpus N] [options of fairseq-train]
 # The first trains until it is stopped (Ctrl-C, or options such as --max-update 30000, --stop-time-hours 8 or --patience 20, which
 # counts validations); the same command then goes on, exactly, from the last checkpoint. The second ends a training: over so many
-# updates more, a tenth of all or so, the learning rate falls to 0, which brings the last few per cent. It leaves
-# SAVE_DIR/checkpoint_last.pt, and the first may still go on after it. scripts/tune_museformer.sh then teaches to follow plans.
+# updates more, a tenth of all or so, the learning rate falls to 0, which brings the last few per cent; the first may still go on
+# after it. Both leave a model in SAVE_DIR (model.safetensors, config.json), which extract.sh, generate.sh, compose and
+# tune_museformer.sh take, and which knows how many bars its songs had. scripts/tune_museformer.sh teaches to follow plans.
 # Whole songs serve best (prepare.sh without --window-bars): in an epoch each gives one part of up to 4,096 tokens, every second
 # one varied. The options after SAVE_DIR override these. MELOFORMER_BEGINNINGS (600) is how many updates on short beginnings come
-# first: bars are learnt from many small batches. --gpus N: so many GPUs, or on a CPU so many processes,
+# first (0 for none): bars are learnt from many small batches. --gpus N: so many GPUs, or on a CPU so many processes,
 # share the work; without it all GPUs, or one process.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
@@ -48,17 +49,18 @@ if [ -n "$finish" ]; then
     # A rate that has risen until update `begin` falls from there on.
     train "$@" --save-dir "$here" "${start[@]}" --warmup-updates "$begin" \
         --total-num-update "$((begin + finish))" --max-update "$((begin + finish))"
-    cp "$here/checkpoint_last.pt" "$save/checkpoint_last.pt"
-    say "ready: $save/checkpoint_last.pt; scripts/tune_museformer.sh teaches it to follow plans"
+    "$MELOFORMER_VENV/bin/meloformer" convert "$here/checkpoint_last.pt" "$save"
+    say "ready: $save; scripts/tune_museformer.sh teaches it to follow plans"
     exit
 fi
 
 start=()
-if [ ! -e "$songs" ]; then
+if [ ! -e "$songs" ] && [ "${MELOFORMER_BEGINNINGS:-600}" -gt 0 ]; then
     beginnings="$save/beginnings"
     first="$(at_most "$((2 * ${MELOFORMER_BEGINNINGS:-600}))" "$@")" # half of a short training at most
     train "$@" --save-dir "$beginnings" --max-update "$(((first + 1) / 2))" --truncate-train 512 --max-tokens 2048
     start=(--restore-file "$beginnings/checkpoint_last.pt" --reset-dataloader)
 fi
 train --save-dir "$save/songs" "${start[@]}" "$@"
+"$MELOFORMER_VENV/bin/meloformer" convert "$songs" "$save"
 say "stopped; the same command goes on, and --finish UPDATES ends the training"

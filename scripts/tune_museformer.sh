@@ -5,9 +5,9 @@
 # quantiles.json among it, by which summaries learn to say the control axes. Near bars are in view in more than four of five
 # batches, so that what distant bars tell is not unlearnt. With --train-summary-projections-only among the options nothing changes
 # but how summaries are read, 12 % of the parameters: for a model that others use too. Options override those below. Stopped at
-# any moment, the same command goes on; OUT/checkpoint_last.pt is there at the end. MELOFORMER_BEGINNINGS (240) is how many updates
-# on short beginnings come last. --gpus N: so many GPUs, or on a CPU so many processes, share the work; without it all GPUs, or one
-# process.
+# any moment, the same command goes on; OUT is a model (safetensors) at the end, which knows its scope and how many bars its songs
+# had. MELOFORMER_BEGINNINGS (240) is how many updates on short beginnings come last. --gpus N: so many GPUs, or on a CPU so many
+# processes, share the work; without it all GPUs, or one process.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -39,7 +39,8 @@ last="$(at_most "${MELOFORMER_BEGINNINGS:-240}" "$@")"
 # A song's first tempo sets its pace, but is one token of thousands: last, some minutes of little more than beginnings.
 tune --save-dir "$out/beginnings" --finetune-from-model "$out/songs/checkpoint_last.pt" --train-summary-projections-only \
     --plan-probability 0.9 --tempo-weight 100 "$@" \
-    --truncate-train 256 --max-tokens 8192 --lr 1e-3 --warmup-updates 20 --total-num-update "$last" --max-update "$last"
-cp "$out/beginnings/checkpoint_last.pt" "$out/checkpoint_last.pt"
-say "ready: $out/checkpoint_last.pt; meloformer convert --scope plan --most-bars 32 turns it into safetensors"
+    --truncate-train 256 --max-tokens 8192 --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 20 --total-num-update "$last" --max-update "$last"
+"$MELOFORMER_VENV/bin/meloformer" convert "$out/beginnings/checkpoint_last.pt" "$out"
+[ ! -e "$data/quantiles.json" ] || cp "$data/quantiles.json" "$out/"
+say "ready: $out"
 say "(meloformer inspect shows how many bars it knows its way in: late bars of dense songs are beyond 4,096 tokens)"

@@ -109,7 +109,18 @@ def extract(folder, split):
 
 def generate(folder, prompts, name, *more):
     task = ("--task", "summary_bridge", "--path", folder / "museformer", "--midi-dir", folder / name)
-    drawing = ("--sampling", "--beam", 1, "--sampling-topk", TOP_K, "--temperature", TEMPERATURE, "--seed", SEED)
+    drawing = (
+        "--sampling",
+        "--beam",
+        1,
+        "--sampling-topk",
+        TOP_K,
+        "--temperature",
+        TEMPERATURE,
+        "--seed",
+        SEED,
+        "--bridge-only",
+    )
     return command("generate", folder / prompts, *PLUGIN, *task, *drawing, "--batch-size", 2, *more)
 
 
@@ -124,7 +135,7 @@ def made(tmp_path_factory):
         *(folder / "bin", folder / "trained", 4, "--task", "museformer_language_modeling"),
         *("--arch", "museformer_lm_v2s1_debug", "--criterion", "museformer_plan", "--max-tokens", 2000),
     )
-    meloformer("convert", folder / "trained" / "checkpoint_last.pt", folder / "museformer", "--scope", "plan")
+    meloformer("convert", folder / "trained" / "checkpoint_last.pt", folder / "museformer")
     for split in SPLITS:
         printed[f"extract {split}"] = extract(folder, split)
     printed["bridge"] = train(

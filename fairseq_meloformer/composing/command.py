@@ -3,13 +3,16 @@
 import argparse
 import dataclasses
 import sys
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
+
+from miditoolkit import MidiFile
+from torch import Tensor
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.composing.composer import Composer, plan_of
 from fairseq_meloformer.composing.full_system import DecodingControl
 from fairseq_meloformer.composing.piece import Settings
-from fairseq_meloformer.composing.pieces import PieceFolder, compose_all, made_with
+from fairseq_meloformer.composing.pieces import Job, PieceFolder, compose_all, made_with
 from fairseq_meloformer.composing.regeneration import Infilling, Original
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.six_tracks import NAMES, in_six_tracks
@@ -18,6 +21,7 @@ from fairseq_meloformer.museformer.precision import PRECISIONS
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.stamps import sha256_file
+from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
 from fairseq_meloformer.words.prompt_files import read_prompts
 from fairseq_meloformer.words.prompts import Prompt, Request, from_texts
@@ -158,46 +162,98 @@ def numbers(text: str, flag: str = "--inject-layers") -> tuple[int, ...]:
         raise InputError(f"{flag} must be whole numbers such as 0,1,3, received {text!r}") from error
 
 
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What a command line asks for: pieces of their own, or bars of an existing one.
+
+    Attributes:
+        jobs: the pieces.
+        original: the existing piece.
+        passage: its bars that are composed.
+        song: whose plan all pieces follow.
+    """
+
+    jobs: list[Job]
+    original: Original | None
+    passage: Infilling | None
+    song: MidiFile | None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Self:
+        """Read it off the arguments.
+
+        Raises:
+            InputError: arguments that cannot be used, or not together.
+        """
+        _check(args)
+        original = Original.read(args.original) if args.original else None
+        prompts = _prompts(args, original)
+        passage = None if original is None else _passage(args, original)
+        song = in_six_tracks(midi.read(args.plan_from)) if args.plan_from else None
+        shift = 0 if song is None else remi.transposition(song)
+        defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)
+        if passage is not None:
+            defaults = dataclasses.replace(defaults, bars=passage.total, transposition=-passage.shift)
+        jobs = [
+            (prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)
+        ]
+        if passage is not None:
+            jobs = [(prompt, number, passage.in_whole(request)) for prompt, number, request in jobs]
+        return cls(jobs, original, passage, song)
+
+    def settings(self, args: argparse.Namespace) -> Settings:
+        """How the pieces are made: as the arguments say, and else as the existing piece was."""
+        return _settings(args) if self.original is None else as_made(_settings(args), self.original)
+
+    def oracle(self, composer: Composer) -> Tensor | None:
+        """The plan of the song, if one is given."""
+        return None if self.song is None else plan_of(composer.model, self.song)[0]
+
+    def made_with(self, args: argparse.Namespace, composer: Composer) -> dict[str, Any]:
+        """What the manifest says of how the pieces are made."""
+        return {
+            **made_with(self.settings(args), composer),
+            **({"plan_from": sha256_file(args.plan_from)} if args.plan_from else {}),
+            **_anew(self.passage, self.original),
+            **({} if args.dtype == "float32" else {"dtype": args.dtype}),
+        }
+
+
+def is_controlled(args: argparse.Namespace) -> bool:
+    """Whether decoding is controlled, on top of the plan."""
+    return not (args.bridge_only or args.no_injection or args.plan_from)
+
+
 def run(args: argparse.Namespace) -> int:
     """Compose, and print the path of each piece as it is written."""
-    _check(args)
-    original = Original.read(args.original) if args.original else None
-    prompts = _prompts(args, original)
-    passage = None if original is None else _passage(args, original)
-    settings = _settings(args) if original is None else as_made(_settings(args), original)
-    exactly = not (args.bridge_only or args.no_injection or args.plan_from)
+    order = Order.of(args)
     composer = Composer.from_pretrained(
         args.model,
         None if args.no_injection or args.plan_from else args.bridge,
-        probe=args.probe if exactly else None,
+        probe=args.probe if is_controlled(args) else None,
         tilt=args.tilt,
         best_of=args.best_of,
         device=args.device,
         dtype=args.dtype,
         another_museformer=args.another_museformer,
     )
-    oracle, shift = plan_of(composer.model, in_six_tracks(midi.read(args.plan_from))) if args.plan_from else (None, 0)
-    defaults = Request("", seed=args.seed, bars=args.bars, transposition=args.transpose - shift)
-    if passage is not None:
-        defaults = dataclasses.replace(defaults, bars=passage.total, transposition=-passage.shift)
-    jobs = [(prompt, number, prompt.request(number, defaults)) for prompt in prompts for number in range(args.count)]
-    if passage is not None:
-        jobs = [(prompt, number, passage.in_whole(request)) for prompt, number, request in jobs]
     with PieceFolder(
         args.output,
-        {
-            **made_with(settings, composer),
-            **({"plan_from": sha256_file(args.plan_from)} if args.plan_from else {}),
-            **_anew(passage, original),
-            **({} if args.dtype == "float32" else {"dtype": args.dtype}),
-        },
+        order.made_with(args, composer),
         picture=not args.no_picture,
         sound=not args.no_audio,
         score=args.score,
         page=args.html,
     ) as folder:
-        rows = compose_all(composer, folder, jobs, settings, batch_size=args.batch_size, oracle=oracle, passage=passage)
-        for row in rows:
+        for row in compose_all(
+            composer,
+            folder,
+            order.jobs,
+            order.settings(args),
+            batch_size=args.batch_size,
+            oracle=order.oracle(composer),
+            passage=order.passage,
+        ):
             sys.stderr.write(_reading(row))
             for file in row["files"].values():
                 sys.stdout.write(f"{folder.directory / file}\n")

@@ -127,16 +127,8 @@ class Composer:
         """
         control = None if probe is None else DecodingControl.from_pretrained(probe, museformer, tilt, best_of)
         device = usable(device)
-        model, plans = MuseFormer.from_pretrained(museformer), None
-        if bridge is not None:
-            plans = bridges.load(bridge, device)
-            wanted, found = plans.config.museformer, model_hash(model.state_dict())
-            if not another_museformer and wanted not in ("", found):
-                raise InputError(
-                    f"a bridge must be of the MuseFormer that it makes plans for, but {bridge} was trained for "
-                    f"{wanted[:12]} and {museformer} is {found[:12]}: extract a store with this one and train a bridge "
-                    "on it, or say --another-museformer to compose with both all the same"
-                )
+        model = MuseFormer.from_pretrained(museformer)
+        plans = None if bridge is None else bridge_of(model, bridge, device, another_museformer=another_museformer)
         return cls(convert(model.to(device), dtype), plans, control)
 
     def identity(self) -> dict[str, Any]:
@@ -366,6 +358,31 @@ class Composer:
     def _piece(self, request: Request, song: list[int], metre: str) -> Piece:
         tokens = self.vocabulary.tokens(song)
         return Piece(request, tokens, remi.decode(remi.transpose(tokens, request.transposition), metre), metre)
+
+
+def bridge_of(
+    model: AnyMuseFormer, bridge: str | Path, device: str | torch.device, *, another_museformer: bool = False
+) -> Bridge:
+    """Load the bridge of a MuseFormer.
+
+    Args:
+        model: in float32.
+        bridge: its bridge, by path or Hub id.
+        device: where it works.
+        another_museformer: take one that was trained for another MuseFormer of these sizes.
+
+    Raises:
+        InputError: one that cannot be loaded, or was trained for another MuseFormer.
+    """
+    plans = bridges.load(bridge, device)
+    wanted, found = plans.config.museformer, model_hash(model.state_dict())
+    if not another_museformer and wanted not in ("", found):
+        raise InputError(
+            f"a bridge must be of the MuseFormer that it makes plans for, but {bridge} was trained for "
+            f"{wanted[:12]} and the model is {found[:12]}: extract a store with this one and train a bridge "
+            "on it, or say --another-museformer to compose with both all the same"
+        )
+    return plans
 
 
 def _told(piece: Piece, parts: Sequence[Part]) -> Piece:

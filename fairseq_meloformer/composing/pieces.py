@@ -180,6 +180,19 @@ def gather(directory: str | Path) -> None:
             path.unlink()
 
 
+def composed(
+    composer: Composer,
+    requests: Sequence[Request],
+    settings: Settings,
+    oracle: Tensor | None,
+    passage: Infilling | None,
+) -> list[Piece]:
+    """Whole pieces, or where a passage is given bars of an existing one."""
+    if passage is None:
+        return composer.compose(requests, settings, oracle)
+    return composer.recompose(requests, settings, passage)
+
+
 def compose_all(
     composer: Composer,
     folder: PieceFolder,
@@ -207,10 +220,7 @@ def compose_all(
         for first in range(0, len(missing), together):
             batch = missing[first : first + together]
             requests = [request for _, _, request in batch]
-            if passage is None:
-                pieces = composer.compose(requests, settings, oracle)
-            else:
-                pieces = composer.recompose(requests, settings, passage)
+            pieces = composed(composer, requests, settings, oracle, passage)
             for (prompt, number, _), piece in zip(batch, pieces, strict=True):
                 yield folder.write(prompt, number, piece)
                 bar.update()

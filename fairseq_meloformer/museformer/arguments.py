@@ -17,6 +17,7 @@ from fairseq_meloformer.museformer.pattern import PUBLISHED_FAR, PUBLISHED_NEAR,
 from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
 
 ARCH = "museformer_lm_v2s1"
+PLAN_TRAINING = "museformer_plan"
 TASK = "museformer_language_modeling"
 
 
@@ -272,7 +273,7 @@ def config_from_arguments(arguments: Mapping[str, Any], vocabulary: Vocabulary) 
         onset_ids=_pair(vocabulary.range("o")),
         offbeat_ids=_pair(vocabulary.range("s" if values["beat_mask_ts"] else "t")),
         chunking=_generation_chunking(arguments),
-        scope=arguments.get("injection_scope", "past"),
+        scope=arguments.get("injection_scope") or ("plan" if arguments.get("criterion") == PLAN_TRAINING else "past"),
         ahead=int(arguments.get("injection_ahead", MuseFormerConfig.ahead)),
         most_bars=arguments.get("most_bars"),
         vocabulary_sha256=vocabulary.sha256,

@@ -28,6 +28,7 @@ from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
 from fairseq_meloformer.weights import CONFIG, WEIGHTS
 
+LAST = "checkpoint_last.pt"
 EMBEDDING = "embed_regular_tokens.weight"
 PREFIX = "decoder."
 """What fairseq puts in front of the names of a language model's parameters."""
@@ -215,10 +216,11 @@ def _missing(directory: Path, needed: str) -> str:
     found = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") if there else "nothing"
     checkpoints = [name for name in there if name.endswith(".pt")]
     hint = "give the path of a fairseq .pt or of a directory made by `meloformer convert CHECKPOINT DIR`"
+    started = sorted(directory.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
+    if started and not checkpoints:
+        hint = f"a training was stopped here: use {started[-1]} itself, or end the training"
     if checkpoints:
-        best = next(
-            (name for name in ("checkpoint_best.pt", "checkpoint_last.pt") if name in checkpoints), checkpoints[-1]
-        )
+        best = next((name for name in ("checkpoint_best.pt", LAST) if name in checkpoints), checkpoints[-1])
         hint = f"use {directory / best} itself, or run: meloformer convert {directory / best} {directory}"
     return f"{directory} must hold {WEIGHTS} and {CONFIG}, but {needed} is missing (there is {found}); {hint}"
 

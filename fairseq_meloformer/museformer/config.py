@@ -13,7 +13,7 @@ Chunking = Literal["infer", "train", "bosbar"]
 CHUNKINGS: tuple[str, ...] = get_args(Chunking)
 Scope = Literal["past", "history", "plan"]
 SCOPES: tuple[str, ...] = get_args(Scope)
-_FEWEST = 4  # bars in view, of which two are new
+FEWEST_BARS = 4  # bars in view, of which two are new
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class MuseFormerConfig:
             problems.append(f"chunking must be one of {', '.join(CHUNKINGS)}, received {self.chunking!r}")
         if self.ahead < 0:
             problems.append(f"ahead must be at least 0 (the own bar alone), received {self.ahead}")
-        if self.most_bars is not None and self.most_bars < _FEWEST:
-            problems.append(f"most_bars must be at least {_FEWEST} or None, received {self.most_bars}")
+        if self.most_bars is not None and self.most_bars < FEWEST_BARS:
+            problems.append(f"most_bars must be at least {FEWEST_BARS} or None, received {self.most_bars}")
         if problems:
             raise InputError("MuseFormer configuration: " + "; ".join(problems))
 

@@ -105,6 +105,25 @@ class SummaryBridgeModel(BaseFairseqModel):
         """There is no limit."""
 
 
+def arguments_of(config: BridgeConfig) -> dict[str, Any]:
+    """The arguments under which this model, its task and its criterion are those of a bridge that is there."""
+    values = {**dataclasses.asdict(config), **dataclasses.asdict(config.network), **dataclasses.asdict(config.process)}
+    values |= {
+        "plan_scope": config.scope,
+        "plan_layers": None if config.plan_layers is None else ",".join(map(str, config.plan_layers)),
+        "text_encoder": config.encoder,
+    }
+    names = {one.name for one in dataclasses.fields(BridgeModelConfig)} | {"text_encoder"}
+    kind = {"arch": f"{MODEL}_mini", "task": MODEL, "criterion": MODEL}
+    return kind | {name: value for name, value in values.items() if name in names}
+
+
+def state_of(bridge: Bridge) -> dict[str, Any]:
+    """A finished bridge as the state of a `SummaryBridgeModel`."""
+    state: dict[str, Any] = SummaryBridgeModel(bridge, decay=0.0).state_dict()
+    return state
+
+
 def _architecture(size: str) -> None:
     def fill(args: argparse.Namespace) -> None:
         sizes = SIZES[size]

@@ -20,10 +20,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from fairseq_meloformer import hub
+from fairseq_meloformer.bridge import checkpoints as bridges
 from fairseq_meloformer.errors import InputError, in_words
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.arguments import arguments_from_config
-from fairseq_meloformer.weights import WEIGHTS
+from fairseq_meloformer.weights import CONFIG, WEIGHTS, read_fields
 
 State = dict[str, Any]
 Function = Callable[..., Any]
@@ -170,7 +171,8 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_o
     """In the place of fairseq's function of this name, which leaves it to torch whether pickles may run code.
 
     Args:
-        path: a .pt, or a directory with model.safetensors and config.json (or the former itself).
+        path: a .pt, or a directory with model.safetensors and config.json (or the former itself) of a MuseFormer or,
+            for fairseq-validate, of a bridge.
         arg_overrides: arguments to set in the checkpoint's own.
         load_on_all_ranks: fairseq's, for remote files.
 
@@ -180,10 +182,13 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_o
     from fairseq import checkpoint_utils  # noqa: PLC0415
     from fairseq.dataclass.utils import overwrite_args_by_name  # noqa: PLC0415
 
-    if Path(path).is_dir() or Path(path).name == WEIGHTS:
-        state = _directory_state(path)
-    else:
+    directory = Path(path).parent if Path(path).name == WEIGHTS else Path(path)
+    if not directory.is_dir():
         state = checkpoints.read_state(path)
+    elif (directory / CONFIG).is_file() and read_fields(directory).get("kind") == "bridge":
+        state = _bridge_state(directory)
+    else:
+        state = _directory_state(path)
     _note_size(state)
     if state.get("args") is not None:
         state["args"].__dict__.update(arg_overrides or {})
@@ -204,15 +209,26 @@ def _note_size(state: State) -> None:
         fields["vocabulary_size"] = sizes[0]
 
 
+def _bridge_state(directory: Path) -> State:
+    """A bridge's directory in the form of a checkpoint of its training: the average of the weights is all it has."""
+    from fairseq_meloformer.plugin.bridge_model import arguments_of, state_of  # noqa: PLC0415  fairseq's models
+
+    bridge = bridges.load(directory)
+    return _untrained(argparse.Namespace(**arguments_of(bridge.config)), state_of(bridge))
+
+
 def _directory_state(path: str) -> State:
     """A directory in the form of a fairseq checkpoint, without any state of training."""
     loaded = checkpoints.load(path)
+    arguments = {"criterion": "cross_entropy", "sentence_avg": False, **arguments_from_config(loaded.config)}
+    return _untrained(argparse.Namespace(**arguments), checkpoints.with_aliases(loaded.parameters))
+
+
+def _untrained(arguments: argparse.Namespace, model: State) -> State:
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
     return {
-        "args": argparse.Namespace(
-            criterion="cross_entropy", sentence_avg=False, **arguments_from_config(loaded.config)
-        ),
-        "model": checkpoints.with_aliases(loaded.parameters),
+        "args": arguments,
+        "model": model,
         "optimizer_history": [history],
         "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
         "last_optimizer_state": None,

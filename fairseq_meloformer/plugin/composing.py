@@ -1,8 +1,9 @@
 """What the task `summary_bridge` does under fairseq-generate: compose pieces to a file of prompts."""
 
+import argparse
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import field, make_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
@@ -14,43 +15,63 @@ from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 from torch import Tensor, nn
 
-from fairseq_meloformer.bridge import checkpoints as bridges
-from fairseq_meloformer.composing.command import numbers
-from fairseq_meloformer.composing.composer import Composer
+from fairseq_meloformer.composing.command import Order, add_arguments, is_controlled, numbers
+from fairseq_meloformer.composing.composer import Composer, bridge_of
+from fairseq_meloformer.composing.full_system import DecodingControl
 from fairseq_meloformer.composing.piece import Piece, Settings
-from fairseq_meloformer.composing.pieces import Job, PieceFolder, made_with
+from fairseq_meloformer.composing.pieces import Job, PieceFolder, composed
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.museformer.config import SCOPES, MuseFormerConfig
-from fairseq_meloformer.museformer.sampling import Sampling
+from fairseq_meloformer.museformer.config import MuseFormerConfig
+from fairseq_meloformer.museformer.model import MuseFormer
+from fairseq_meloformer.museformer.precision import convert
 from fairseq_meloformer.museformer.uncached import ForeignMuseFormer
 from fairseq_meloformer.plugin.options import option
 from fairseq_meloformer.summaries.extraction import core, sizes
 from fairseq_meloformer.tokens.vocabulary import END, SPECIAL, Vocabulary, general, published
-from fairseq_meloformer.words.prompt_files import read_prompts
-from fairseq_meloformer.words.prompts import Request
 
 logger = logging.getLogger(__name__)
-_DEFAULT = Settings()
+# What fairseq-generate has names of its own for, or what it does not write.
+_FAIRSEQS = {"help", "text", "prompts", "output", "model", "device", "seed", "batch_size", "temperature", "top_k"}
+_FAIRSEQS |= {"top_p", "no_audio", "no_picture"}
 
 
-@dataclass
-class ComposingConfig(FairseqDataclass):
-    """Options of fairseq-generate; `meloformer compose` has the same under the same names."""
+def _compose() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser
 
-    bridge: Optional[str] = option(None, "bridge that makes plans: a directory; without it this is plain MuseFormer")
-    midi_dir: Optional[str] = option(None, "folder for the pieces <id>-<k>.mid and manifest.jsonl")
-    count: int = option(1, "pieces per prompt")
-    bars: Optional[int] = option(None, "length in bars; what the text suggests if not given")
-    transpose: int = option(0, "semitones by which pieces are moved")
-    inject_scope: Optional[str] = option(None, f"where the plan acts: {', '.join(SCOPES)} (default: the model's best)")
-    inject_layers: Optional[str] = option(None, "layers it acts in, 0,1,...; the bridge's if not given")
-    inject_strength: float = option(_DEFAULT.strength, "1 replaces the model's own summaries, 0 leaves them")
-    guidance_scale: float = option(_DEFAULT.guidance_scale, "of the bridge: weight of the text against no text")
-    logit_guidance: float = option(_DEFAULT.sampling.logit_guidance, "u + W (c - u) of logits with and without plan")
-    nfe: int = option(_DEFAULT.nfe, "steps of the bridge")
-    no_recall: bool = option(False, "what was written does not help to foretell what comes")
-    process: int = II("distributed_training.distributed_rank")
-    processes: int = II("distributed_training.distributed_world_size")
+
+def _field(action: argparse.Action) -> tuple[str, Any, Any]:
+    """An option of `meloformer compose` as a field of a configuration class."""
+    flag = action.option_strings[0]
+    kind: Any = action.type if action.type in (int, float) else str
+    alias = {} if flag == f"--{action.dest.replace('_', '-')}" else {"argparse_alias": flag}
+    if action.nargs == 0:
+        kind = bool
+    elif action.default is None or action.dest == "bridge":
+        kind = Optional[kind]
+    default = None if action.dest == "bridge" else action.default
+    text = str(action.help).replace(" (default: embedded)", "") if action.dest == "bridge" else action.help
+    meaning = text and text % {"default": action.default}
+    return action.dest, kind, field(default=default, metadata={"help": meaning, **alias})
+
+
+_OPTIONS = [_field(action) for action in _compose()._actions if action.dest not in _FAIRSEQS]  # noqa: SLF001  no other way
+ComposingConfig: Any = make_dataclass(
+    "ComposingConfig",
+    [
+        *_OPTIONS,
+        ("midi_dir", Optional[str], option(None, "folder for the pieces <id>-<k>.mid and manifest.jsonl")),
+        ("path", Optional[str], field(default=II("common_eval.path"))),
+        ("process", int, field(default=II("distributed_training.distributed_rank"))),
+        ("processes", int, field(default=II("distributed_training.distributed_world_size"))),
+    ],
+    bases=(FairseqDataclass,),
+)
+"""Options of fairseq-generate: those of `meloformer compose`, under the same names and with the same defaults.
+
+Only `--bridge` has none: without it the text is not heard, as with `--no-injection`.
+"""
 
 
 class PromptDataset(FairseqDataset):
@@ -112,12 +133,17 @@ class ComposingPart:
             self.source_dictionary.add_symbol(symbol)
 
     def prompts(self, path: Path, seed: int) -> PromptDataset:
-        """The pieces that a file of prompts asks for."""
+        """The pieces that a file of prompts, or an existing piece, asks for."""
         if self.cfg.midi_dir is None:
             raise InputError("fairseq-generate needs a folder for the pieces: give --midi-dir DIR")
-        defaults = Request("", seed=seed, bars=self.cfg.bars, transposition=self.cfg.transpose)
-        prompts = read_prompts(path)
-        return PromptDataset([(p, k, p.request(k, defaults)) for p in prompts for k in range(self.cfg.count)])
+        given = {name: getattr(self.cfg, name) for name, _, _ in _OPTIONS}
+        given |= {"prompts": str(path), "seed": seed, "output": self.cfg.midi_dir}
+        given["no_injection"] = self.cfg.no_injection or not (self.cfg.bridge or self.cfg.plan_from)
+        layers = self.cfg.inject_layers
+        given["inject_layers"] = None if layers is None else numbers(layers)
+        self._args = argparse.Namespace(**(vars(_compose().parse_args(["", "--output", ""])) | {"text": []} | given))
+        self._order = Order.of(self._args)
+        return PromptDataset(self._order.jobs)
 
     def build_generator(self, models: Sequence[nn.Module], args: Any, **_: Any) -> "PieceGenerator":  # noqa: ANN401
         """What composes; see fairseq's tasks.
@@ -128,13 +154,32 @@ class ComposingPart:
         if len(models) != 1:
             raise InputError(f"composing takes one MuseFormer in --path, received {len(models)} models")
         model = core(models[0]) or self._foreign(models[0])
-        device = next(model.parameters()).device
-        bridge = None if self.cfg.bridge is None else bridges.load(self.cfg.bridge, device)
-        composer = Composer(model, bridge)
-        settings = self._settings(args)
-        share = self.cfg.process, self.cfg.processes
-        folder = PieceFolder(self.cfg.midi_dir, made_with(settings, composer), picture=False, sound=False, share=share)
-        return PieceGenerator(composer, settings, folder)
+        args_of_all = self._sampled(args)
+        controlled = is_controlled(args_of_all)
+        if controlled and isinstance(model, ForeignMuseFormer):
+            logger.warning("--museformer-native: the plan alone steers, for that code takes one piece at a time")
+            controlled = False
+        bridge, device = self.cfg.bridge, next(model.parameters()).device
+        if bridge is not None and not (args_of_all.no_injection or args_of_all.plan_from):
+            bridge = bridge_of(model, bridge, device, another_museformer=self.cfg.another_museformer)
+        else:
+            bridge = None
+        control = None
+        if controlled:
+            control = DecodingControl.from_pretrained(self.cfg.probe, self.cfg.path, self.cfg.tilt, self.cfg.best_of)
+        if isinstance(model, MuseFormer):
+            model = convert(model, self.cfg.dtype)
+        composer = Composer(model, bridge, control)
+        folder = PieceFolder(
+            self.cfg.midi_dir,
+            self._order.made_with(args_of_all, composer),
+            picture=False,
+            sound=False,
+            score=self.cfg.score,
+            page=self.cfg.html,
+            share=(self.cfg.process, self.cfg.processes),
+        )
+        return PieceGenerator(composer, self._order, self._order.settings(args_of_all), folder)
 
     def _foreign(self, model: nn.Module) -> ForeignMuseFormer:
         """The user's own MuseFormer (`--museformer-native`)."""
@@ -160,23 +205,14 @@ class ComposingPart:
         (dataset,) = self.datasets.values()
         return generator.generate([dataset.jobs[index] for index in sample["id"].tolist()])
 
-    def _settings(self, args: Any) -> Settings:  # noqa: ANN401  fairseq's generation configuration
-        sampling = Sampling(
-            temperature=args.temperature,
-            top_k=max(args.sampling_topk, 0) if args.sampling else 1,
-            top_p=args.sampling_topp if args.sampling and args.sampling_topp > 0 else 1.0,
-            logit_guidance=self.cfg.logit_guidance,
-        )
-        return Settings(
-            sampling=sampling,
-            injected=self.cfg.bridge is not None,
-            scope=self.cfg.inject_scope,
-            layers=None if self.cfg.inject_layers is None else numbers(self.cfg.inject_layers),
-            strength=self.cfg.inject_strength,
-            guidance_scale=self.cfg.guidance_scale,
-            nfe=self.cfg.nfe,
-            recall=not self.cfg.no_recall,
-        )
+    def _sampled(self, args: Any) -> argparse.Namespace:  # noqa: ANN401  fairseq's generation configuration
+        """The arguments with fairseq's own options of drawing."""
+        sampled = {
+            "temperature": args.temperature,
+            "top_k": max(args.sampling_topk, 0) if args.sampling else 1,
+            "top_p": args.sampling_topp if args.sampling and args.sampling_topp > 0 else 1.0,
+        }
+        return argparse.Namespace(**(vars(self._args) | sampled))
 
 
 class PieceGenerator:
@@ -184,8 +220,10 @@ class PieceGenerator:
 
     symbols_to_strip_from_output = frozenset({END})
 
-    def __init__(self, composer: Composer, settings: Settings, folder: PieceFolder) -> None:
+    def __init__(self, composer: Composer, order: Order, settings: Settings, folder: PieceFolder) -> None:
         self._composer = composer
+        self._passage = order.passage
+        self._oracle = order.oracle(composer)
         self._settings = settings
         self._folder = folder
 
@@ -205,11 +243,12 @@ class PieceGenerator:
         ]
 
     def _compose(self, jobs: Sequence[Job]) -> Iterator[Piece]:
-        """Pieces of a batch; a foreign model takes one at a time."""
-        together = 1 if isinstance(self._composer.model, ForeignMuseFormer) else max(1, len(jobs))
+        """Pieces of a batch, candidates counted; a foreign model takes one at a time."""
+        control, foreign = self._composer.control, isinstance(self._composer.model, ForeignMuseFormer)
+        together = 1 if foreign else max(1, len(jobs) // (control.best_of if control else 1))
         for first in range(0, len(jobs), together):
             requests = [request for _, _, request in jobs[first : first + together]]
-            yield from self._composer.compose(requests, self._settings)
+            yield from composed(self._composer, requests, self._settings, self._oracle, self._passage)
 
 
 def _hypothesis(tokens: Tensor) -> dict[str, Any]:

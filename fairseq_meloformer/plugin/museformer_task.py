@@ -20,14 +20,15 @@ from fairseq_meloformer.injection.attribute_training import positions
 from fairseq_meloformer.injection.hooks import summary_projections
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer import checkpoints
-from fairseq_meloformer.museformer.arguments import SIZES, TASK, TASK_OPTIONS, arguments_from_config
-from fairseq_meloformer.museformer.config import CHUNKINGS, Chunking, MuseFormerConfig
+from fairseq_meloformer.museformer.arguments import PLAN_TRAINING, SIZES, TASK, TASK_OPTIONS, arguments_from_config
+from fairseq_meloformer.museformer.config import CHUNKINGS, FEWEST_BARS, Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.precision import autocast
 from fairseq_meloformer.plugin import native
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
 from fairseq_meloformer.plugin.song_variations import SongVariations
 
 logger = logging.getLogger(__name__)
+_SAMPLE = 2000  # training songs whose bars are counted
 Sample = dict[str, Any]
 Result = tuple[Tensor, int, dict[str, Any]]
 Criterion = Callable[[Any, Sample], Result]
@@ -101,11 +102,15 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
         """
         if not from_checkpoint:  # whose own options say how it was trained: published ones were in half precision
             self._refuse_half_precision()
-        if start := getattr(args, "finetune_from_model", None):
-            known = arguments_from_config(checkpoints.load(start).config)
+        start = None
+        if path := getattr(args, "finetune_from_model", None):
+            start = checkpoints.load(path).config
+            known = arguments_from_config(start)
             for name in SIZES:
                 setattr(args, name, known[name])
                 setattr(self.args, name, known[name])
+        if not from_checkpoint:
+            self._note_training(args, start)
         model = super().build_model(args, from_checkpoint)
         self.config: MuseFormerConfig = model.decoder.config
         if getattr(self.args, "train_summary_projections_only", False):
@@ -113,6 +118,25 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             for projection in chain.from_iterable(summary_projections(model).values()):
                 projection.requires_grad_(requires_grad=True)
         return model
+
+    def _note_training(self, args: argparse.Namespace, start: MuseFormerConfig | None) -> None:
+        """Let the checkpoints say in which scope this training makes plans heard, and how many bars it makes known."""
+        planned = args.criterion == PLAN_TRAINING
+        args.injection_scope = "plan" if planned else start.scope if start else MuseFormerConfig.scope
+        known = [FEWEST_BARS, (start and start.most_bars) or 0, self._bars_of_songs()]
+        args.most_bars = max(*known, args.first_bar_below - 1 if planned else 0)
+
+    def _bars_of_songs(self) -> int:
+        """The number of bars that one in twenty of the training songs has, as they are cut."""
+        directory = str(Path(utils.split_paths(self.args.data)[0]) / "train")
+        songs = data_utils.load_indexed_dataset(directory, self.dictionary, getattr(self.args, "dataset_impl", None))
+        if songs is None:
+            return 0
+        step = -(-len(songs) // _SAMPLE)
+        bar = self.dictionary.index(self.args.eob_token)
+        cut = getattr(self.args, "truncate_train", None)
+        bars = sorted(int((songs[index][:cut] == bar).sum()) for index in range(0, len(songs), step))
+        return bars[int(0.95 * len(bars))]
 
     def _refuse_half_precision(self) -> None:
         if given := [f"--{name}" for name in ("fp16", "bf16", "amp") if getattr(self.args, name, False)]:

@@ -20,6 +20,7 @@ from fairseq_meloformer.injection import inject
 from fairseq_meloformer.injection.attribute_training import AttributeReaders
 from fairseq_meloformer.injection.plan_training import PlanTraining, own_summaries
 from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.museformer.arguments import PLAN_TRAINING
 
 if TYPE_CHECKING:
     from fairseq_meloformer.museformer.model import MuseFormer
@@ -70,7 +71,7 @@ class PlanCriterionConfig(CrossEntropyCriterionConfig):
     )
 
 
-@register_criterion("museformer_plan", dataclass=PlanCriterionConfig)
+@register_criterion(PLAN_TRAINING, dataclass=PlanCriterionConfig)
 class PlanCriterion(CrossEntropyCriterion):
     """Cross entropy under plan training; validation reports the loss without a plan and the loss with one."""
 

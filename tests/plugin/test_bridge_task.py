@@ -16,6 +16,7 @@ from injection.models import museformer
 from malicious import Malicious
 
 from fairseq_meloformer.bridge import checkpoints
+from fairseq_meloformer.composing.command import add_arguments
 from fairseq_meloformer.composing.pieces import gather
 from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.registry import DummyEncoder
@@ -66,7 +67,9 @@ def training(store, *more):
     return configured(options.get_training_parser(), store, *recipe, *optimiser, *more)
 
 
-def composing(prompts, model, midi_dir, *more):
+def composing(prompts, model, midi_dir, *more, alone=True):
+    """The plan alone, or all that `meloformer compose` does; the store's model is an invented one."""
+    more = (*more, "--another-museformer", *(["--bridge-only"] if alone else []))
     return configured(options.get_generation_parser(), prompts, "--path", model, "--midi-dir", midi_dir, *more)
 
 
@@ -281,6 +284,35 @@ def test_processes_share_the_pieces_of_one_folder(models, prompts, tmp_path):
         assert (tmp_path / "two" / "manifest.1.jsonl").exists() == (rank == 1)
 
 
+def test_whatever_compose_does_is_done_under_the_same_names(models, tmp_path):
+    prompts, out, compose = tmp_path / "prompts.jsonl", tmp_path / "out", argparse.ArgumentParser()
+    prompts.write_text('{"id": "a", "text": "1-2: calm, 80 bpm | 3-4: storm"}\n')
+    given = ("--bridge", models.bridge, "--nfe", 1, "--sampling", "--best-of", 2, "--tilt", 1)
+    generated(composing(prompts, models.museformer, out, *given, alone=False))
+    (row,) = (json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines())
+    assert row["settings"]["full_system"]["best_of"] == 2
+    assert row["settings"]["full_system"]["strength"] == 1
+    assert [section["text"] for section in row["sections"]] == ["calm, 80 bpm", "storm"]
+    assert row["section_attributes"][0]["tempo"] == pytest.approx(80, abs=1)
+    again = (*given, "--from", out / "a-0.mid", "--regenerate", "3-4")
+    generated(composing(prompts_of(tmp_path, "loud"), models.museformer, tmp_path / "again", *again, alone=False))
+    (row,) = (json.loads(line) for line in (tmp_path / "again" / "manifest.jsonl").read_text().splitlines())
+    assert row["settings"]["regenerated"]["bars"] == [3, 4]
+    add_arguments(compose)
+    flags = {flag for action in compose._actions for flag in action.option_strings}
+    known = {
+        flag for action in options.get_generation_parser("summary_bridge")._actions for flag in action.option_strings
+    }
+    own = {"--prompts", "--output", "--model", "--device", "--top-k", "--top-p", "--no-audio", "--no-picture", "-h"}
+    assert flags - own - known <= {"--help"}
+
+
+def prompts_of(folder, text):
+    path = folder / "again.txt"
+    path.write_text(f"{text}\n")
+    return path
+
+
 def test_a_checkpoint_of_the_general_vocabulary_composes_in_it(prompts, tmp_path):
     symbols = vocabulary.general()
     model = museformer(
@@ -312,6 +344,12 @@ def test_a_bridge_that_runs_code_is_refused_without_running_it(models, prompts, 
     with pytest.raises(InputError, match=r"evil\.pt was not loaded: .*mkdir, which may run code"):
         generated(composing(prompts, models.museformer, tmp_path / "out", "--bridge", tmp_path / "evil.pt"))
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_bridge_of_another_museformer_is_refused(models, prompts, tmp_path):
+    given = (prompts, "--path", models.museformer, "--midi-dir", tmp_path, "--bridge", models.bridge)
+    with pytest.raises(InputError, match="was trained for model and"):
+        generated(configured(options.get_generation_parser(), *given))
 
 
 def test_composing_refuses_what_it_cannot_use(models, prompts, tmp_path):

@@ -101,6 +101,15 @@ def test_validation_agrees_with_training(store, trained):
     assert re.search(r"subset \| loss ([\d.]+)", printed)[1] == last
 
 
+def test_a_bridge_is_validated_as_it_is_kept(store, trained, tmp_path):
+    folder, output = trained
+    checkpoints.load(folder / "checkpoint_last.pt").save_pretrained(tmp_path)
+    arguments = ("--path", tmp_path, "--batch-size", 4, "--log-format", "simple")
+    printed = command("validate", store, *LOG[:2], "--task", "summary_bridge", "--cpu", *arguments)
+    last = re.findall(r"valid on 'valid' subset \| loss ([\d.]+)", output)[-1]
+    assert re.search(r"subset \| loss ([\d.]+)", printed)[1] == last
+
+
 def test_a_checkpoint_is_a_bridge_for_the_core(trained):
     folder, _ = trained
     bridge = checkpoints.load(folder / "checkpoint_last.pt")

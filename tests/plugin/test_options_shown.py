@@ -25,7 +25,7 @@ def test_whatever_the_plugin_adds_to_fairseqs_parsers_is_shown_once(capsys):
         TASK_REGISTRY[task].add_args(parser)
         assert flags(parser) - plain <= set(shown)
     assert {"--plan-probability", "--endpoint-weight", "--num-layers", "--components", "--warmup-updates"} <= set(shown)
-    assert shown.count("--inject-scope") == shown.count("--chunking") == 1
+    assert shown.count("--tilt") == shown.count("--chunking") == 1
 
 
 def test_without_fairseq_a_sentence_says_so(monkeypatch, capsys):

@@ -45,6 +45,12 @@ def scripts(tmp_path_factory):
     return run
 
 
+def longest(corpus):
+    """Bars that one in twenty of the training songs has within its first 150 tokens, at least 4."""
+    bars = sorted(line.split()[:150].count("b-1") for line in corpus.songs["train"])
+    return max(4, bars[int(0.95 * len(bars))])
+
+
 def updates(printed):
     return list(map(int, re.findall(r"num_updates=(\d+)", printed)))
 
@@ -67,10 +73,11 @@ def test_training_goes_on_exactly_where_it_was_stopped_and_is_finished_on_reques
     assert updates(printed) == [7, 8, 9]
     first, *_, last = rates(printed)
     assert first > last
-    done = (tmp_path / "whole" / "checkpoint_last.pt").read_bytes()
+    done = (tmp_path / "whole" / "model.safetensors").read_bytes()
     assert "finished already" in scripts("train", "--finish", 3, corpus.data, tmp_path / "whole", *SMALL)
-    assert (tmp_path / "whole" / "checkpoint_last.pt").read_bytes() == done
-    model = MuseFormer.from_pretrained(tmp_path / "whole" / "checkpoint_last.pt")
+    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == done
+    model = MuseFormer.from_pretrained(tmp_path / "whole")
+    assert (model.config.scope, model.config.most_bars) == ("past", longest(corpus))
     assert not torch.equal(model.layer_norm.weight, whole["model"]["decoder.layer_norm.weight"])
 
 
@@ -120,9 +127,11 @@ def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, shared, t
     printed = scripts("tune", model, data, tmp_path / "tuned", *options, *([] if doors else ["--gpus", 2]))
     assert ("training on 2 devices" in printed) == (not doors)
     assert ("attribute_error" in printed) == (not doors)
-    before, tuned = (MuseFormer.from_pretrained(path) for path in (model, tmp_path / "tuned" / "checkpoint_last.pt"))
+    before, tuned = (MuseFormer.from_pretrained(path) for path in (model, tmp_path / "tuned"))
     assert tuned.config.dim == 64 == before.config.dim
     assert tuned.config.ahead == 1
+    assert (tuned.config.scope, tuned.config.most_bars) == ("plan", 32)
+    assert (tmp_path / "tuned" / "quantiles.json").is_file()
     changed = {
         name for name, tensor in before.state_dict().items() if not torch.equal(tensor, tuned.state_dict()[name])
     }
