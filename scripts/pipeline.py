@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).resolve().parent
 ENCODER = "e5-small"
-SIZES = {"mini": "museformer_lm_v2s1_mini", "small": "museformer_lm_v2s1_small", "base": "museformer_lm_v2s1_base"}
+SIZES = {"mini": "museformer_lm_v2s1_mini", "small": "museformer_lm_v2s1_small", "base": "museformer_lm_v2s1"}
 WEIGHTS = {"train": 8, "tune": 5, "extract": 1, "embed": 1, "bridge": 4, "compose": 1}
 FIRST_PIECES = ("暴风雨", "a slow lullaby, high and soft", "a lively dance", "江南烟雨")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
