@@ -300,9 +300,9 @@ def test_whatever_compose_does_is_done_under_the_same_names(models, tmp_path):
     assert row["settings"]["regenerated"]["bars"] == [3, 4]
     add_arguments(compose)
     flags = {flag for action in compose._actions for flag in action.option_strings}
-    known = {
-        flag for action in options.get_generation_parser("summary_bridge")._actions for flag in action.option_strings
-    }
+    generation = options.get_generation_parser()
+    tasks.TASK_REGISTRY["summary_bridge"].add_args(generation)
+    known = {flag for action in generation._actions for flag in action.option_strings}
     own = {"--prompts", "--output", "--model", "--device", "--top-k", "--top-p", "--no-audio", "--no-picture", "-h"}
     assert flags - own - known <= {"--help"}
 

@@ -102,8 +102,8 @@ def test_a_museformer_is_validated_as_it_is_kept(out):
 
 def test_yaml_trains_the_same_bridge(out, tmp_path):
     given = [f"task.data={out / 'store'}", f"checkpoint.save_dir={tmp_path}", "optimization.max_update=1"]
-    given += ["model.components=8", "model.width=32", "model.heads=2", "model.depth=1", "common.cpu=true"]
-    given += ["dataset.num_workers=0", f"common.user_dir={ROOT / 'user_dir'}", f"hydra.run.dir={tmp_path}"]
+    given += ["model.components=8", "++model.width=32", "++model.heads=2", "++model.depth=1", "++common.cpu=true"]
+    given += ["++dataset.num_workers=0", f"common.user_dir={ROOT / 'user_dir'}", f"hydra.run.dir={tmp_path}"]
     command("hydra_train", "--config-dir", ROOT / "docs", "--config-name", "bridge", *given)
     config = json.loads((out / "bridge" / "bridge" / "config.json").read_text())
     command_line = {name: config[name] for name in ("process", "attributes", "museformer")}
