@@ -70,7 +70,8 @@ def _given() -> Path:
     return given
 
 
-def _arguments(name: str) -> list[str]:
+def command_line(name: str) -> list[str]:
+    """Of one of `COMMANDS`, which writes to the folder `out`."""
     given, out = _given(), str(campaign.folder() / "out")
     return {
         "prepare": ["prepare", str(given / "songs"), "--output", out, "--describe", "2", "--workers", "1"],
@@ -86,22 +87,36 @@ def _arguments(name: str) -> list[str]:
 COMMANDS = ("prepare", "caption", "compose")
 
 
-def _forked(act: Callable[[], int]) -> tuple[int, float]:
-    """Status of what a child did, and its seconds of the processor; negative for the signal that ended it."""
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its status, negative for a signal; seconds of the processor; and what it told of errors."""
+
+    status: int
+    seconds: float
+    said: str
+
+
+def forked(act: Callable[[], int]) -> Ended:
+    """Do something in a child of this process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    reading, writing = os.pipe()
     child = os.fork()
     if not child:
         status = 70
         try:
-            silence = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(silence, 1)
-            os.dup2(silence, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(writing, 2)
+            os.close(writing)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)  # whatever captures them
             for number in (signal.SIGPROF, signal.SIGALRM, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             status = act()
         finally:
             os._exit(status)
+    os.close(writing)
     try:
+        with os.fdopen(reading, errors="replace") as file:
+            said = file.read()
         _, ended = os.waitpid(child, 0)
     except BaseException:
         os.kill(child, signal.SIGKILL)
@@ -109,7 +124,7 @@ def _forked(act: Callable[[], int]) -> tuple[int, float]:
         raise
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return os.waitstatus_to_exitcode(ended), spent
+    return Ended(os.waitstatus_to_exitcode(ended), spent, said)
 
 
 def _counting(most: int | None, counted: list[int]) -> None:
@@ -124,14 +139,16 @@ def _counting(most: int | None, counted: list[int]) -> None:
     sys.addaudithook(hook)
 
 
-def _made() -> Files:
+def files_made() -> Files:
+    """What is in that folder now."""
     out = campaign.folder() / "out"
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
 @cache
-def _undisturbed(name: str) -> Undisturbed:
-    arguments, told = _arguments(name), campaign.folder() / "dealings"
+def undisturbed(name: str) -> Undisturbed:
+    """Run a command that nothing disturbs, once for all cases."""
+    arguments, told = command_line(name), campaign.folder() / "dealings"
 
     def act() -> int:
         counted = [0]
@@ -142,15 +159,15 @@ def _undisturbed(name: str) -> Undisturbed:
 
     cli.main(arguments)  # imports and reads what every fork would otherwise import and read anew
     shutil.rmtree(campaign.folder() / "out", ignore_errors=True)
-    status, seconds = _forked(act)
-    if status:
-        raise AssertionError(f"{name} ends with {status} undisturbed")
-    return Undisturbed(_made(), seconds, int(told.read_text()))
+    ended = forked(act)
+    if ended.status:
+        raise AssertionError(f"{name} ends with {ended.status} undisturbed: {ended.said}")
+    return Undisturbed(files_made(), ended.seconds, int(told.read_text()))
 
 
 def _killed(name: str, rng: random.Random) -> bool:
     """Run a command that is killed; whether it was, or had ended before."""
-    arguments, whole = _arguments(name), _undisturbed(name)
+    arguments, whole = command_line(name), undisturbed(name)
     after = rng.uniform(0.001, whole.seconds) if rng.random() < 0.5 else None
     most = rng.randrange(whole.dealings)
 
@@ -161,10 +178,10 @@ def _killed(name: str, rng: random.Random) -> bool:
             signal.setitimer(signal.ITIMER_PROF, after)
         return cli.main(arguments)
 
-    status, _ = _forked(act)
-    if status > 0:
-        raise AssertionError(f"{name} ended with {status}, not by its kill")
-    return status < 0
+    ended = forked(act)
+    if ended.status > 0:
+        raise AssertionError(f"{name} ended with {ended.status}, not by its kill: {ended.said[-200:]}")
+    return ended.status < 0
 
 
 def _finished() -> dict[str, int]:
@@ -177,7 +194,7 @@ def _finished() -> dict[str, int]:
 
 def case(rng: random.Random) -> str:
     name = rng.choice(COMMANDS)
-    whole = _undisturbed(name)
+    whole = undisturbed(name)
     for _ in range(_TRIES):
         shutil.rmtree(campaign.folder() / "out", ignore_errors=True)
         if _killed(name, rng):
@@ -185,8 +202,8 @@ def case(rng: random.Random) -> str:
     else:
         raise AssertionError(f"{name} could not be killed in {_TRIES} runs")
     finished = _finished()
-    status, _ = _forked(lambda: cli.main(_arguments(name)))
-    made = _made()
+    status = forked(lambda: cli.main(command_line(name))).status
+    made = files_made()
     # Killed after its last file, a command that refuses to overwrite has nothing left to do.
     if status and not (name == "caption" and made == whole.made):
         raise AssertionError(f"{name}, run again, ended with {status}; there are {sorted(made)}")

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.campaigns import campaign, kills, midi, models, prompts, server, threads
+from tests.campaigns import campaign, disk, kills, midi, models, prompts, server, threads
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +24,10 @@ def warnings_of_later_tests():
         (prompts.case, 60, 2),
         (threads.case, 5, 1),
         (server.case, 20, 3),
-        (kills.case, 12, 2),
+        (kills.case, 6, 2),
+        (disk.case, 6, 2),
     ],
-    ids=["midi", "models", "prompts", "threads", "server", "kills"],
+    ids=["midi", "models", "prompts", "threads", "server", "kills", "disk"],
 )
 def test_nothing_is_lost_and_every_fault_is_a_sentence(case, cases, ends):
     found = campaign.run(case, cases)
