@@ -22,7 +22,7 @@ from fairseq_meloformer.composing.choosing import nearest, target
 from fairseq_meloformer.composing.duration import timed
 from fairseq_meloformer.composing.harmony import harmonised, harmony
 from fairseq_meloformer.composing.marks import marked
-from fairseq_meloformer.composing.parts import Part, key_of, named_players, players_of
+from fairseq_meloformer.composing.parts import Part, key_of, named_players, part_at, players_of
 from fairseq_meloformer.composing.piece import Piece
 from fairseq_meloformer.composing.tilt import leap_tilt, tilt
 from fairseq_meloformer.errors import InputError
@@ -120,7 +120,7 @@ class DecodingControl:
         chords = harmony(songs, bars, metres)
         bars = bars if chords else max(parts[-1].first for parts in songs) + 1
         rows = {id(part): self._row(vocabulary, part) for parts in songs for part in parts}
-        of_bars = [[rows[id(_at(parts, bar))] for bar in range(bars)] for parts in songs]
+        of_bars = [[rows[id(part_at(parts, bar))] for bar in range(bars)] for parts in songs]
         return Bias(
             vocabulary,
             torch.stack([torch.stack([tokens for tokens, _ in song]) for song in of_bars]),
@@ -201,10 +201,6 @@ def _in_key(piece: Piece, key: str) -> tuple[MidiFile, int]:
         if can_play(midi):
             return midi, shift
     return piece.midi, 0
-
-
-def _at(parts: Sequence[Part], bar: int) -> Part:
-    return next((part for part in parts if part.last is None or bar < part.last), parts[-1])
 
 
 def _instrument(vocabulary: Vocabulary, program: int) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from fairseq_meloformer.composing.parts import Part
+from fairseq_meloformer.composing.parts import Part, part_at
 from fairseq_meloformer.measures import harmony as measured
 from fairseq_meloformer.measures.passage import Passage
 from fairseq_meloformer.midi.metre import LENGTHS, index_of
@@ -86,7 +86,7 @@ def astray(passage: Passage, part: Part) -> float:
 
 def chords_of(parts: Sequence[Part], bar: int) -> Bar:
     """The chords of a bar; none if it has none of its own."""
-    part = next((part for part in parts if part.last is None or bar < part.last), parts[-1])
+    part = part_at(parts, bar)
     return part.chords[(bar - part.first) % len(part.chords)] if part.chords else ()
 
 

@@ -107,6 +107,11 @@ def understand(probe: Probe | None, requests: Sequence[Request]) -> list[list[Pa
     return [_once([_part(first, last, text, next(readings)) for first, last, text in request]) for request in spans]
 
 
+def part_at(parts: Sequence[Part], bar: int) -> Part:
+    """The part that a bar, from 0, belongs to: the last one beyond the end."""
+    return next((part for part in parts if part.last is None or bar < part.last), parts[-1])
+
+
 def players_of(texts: Sequence[str]) -> dict[int, int]:
     """By role of the six, the program that its track plays, of the first of the texts that names one."""
     players: dict[int, int] = {}

@@ -1,7 +1,6 @@
 """Form: which bars of a piece return to which earlier ones, drawn phrase by phrase as often as in real songs."""
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from random import Random
 from typing import Final
 
@@ -52,7 +51,9 @@ def _phrases(bars: int, seed: int) -> Returns:
     """Phrases that return, or their first bars."""
     rng, returns = Random(seed), {}
     for phrase in range(1, bars // _PHRASE):
-        back, length = _one_of(_BACK, rng, phrase), _one_of(_BARS, rng)
+        near = [back for back in _BACK if back <= phrase]
+        (back,) = rng.choices(near, [_BACK[one] for one in near])
+        (length,) = rng.choices(list(_BARS), list(_BARS.values()))
         if rng.random() < _RETURNS[phrase > 1]:
             begin = phrase * _PHRASE
             returns.update({bar: bar - back * _PHRASE for bar in range(begin, begin + length)})
@@ -69,11 +70,3 @@ def _first(returns: Returns, bar: int) -> int:
     while bar in returns:
         bar = returns[bar]
     return bar
-
-
-def _one_of(chances: Mapping[int, float], rng: Random, most: int = _PHRASE) -> int:
-    """One of the numbers up to a greatest, drawn by their chances."""
-    numbers = [number for number in chances if number <= most]
-    totals = list(accumulate(chances[number] for number in numbers))
-    place = rng.random() * totals[-1]
-    return next(number for number, total in zip(numbers, totals, strict=True) if place < total)

@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.bridge.model import Bridge
-from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import Attributes, measure
 from fairseq_meloformer.measures.passage import Song
-from fairseq_meloformer.words.prompts import MOST_BARS, Request, seed_of
+from fairseq_meloformer.words.prompts import Request, seed_of
 from fairseq_meloformer.words.timeline import Section
 
 _BEYOND: Final = 1  # bars that a section's plan reaches into its neighbours
@@ -70,8 +69,6 @@ def plan_requests(
 def _parts(request: Request, outside: int) -> list[_Part]:
     if not request.sections:
         return [_Part(request.text, None if request.bars is None else request.bars + outside, request.seed)]
-    if request.sections[-1].last > MOST_BARS:
-        raise InputError(f"a timeline must have 1 to {MOST_BARS} bars, received {request.sections[-1].last}")
     sections, last = request.sections, len(request.sections) - 1
     parts = []
     for number, section in enumerate(sections):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.midi.six_tracks import GUITAR, LEAD, PIANO, STRINGS
 from fairseq_meloformer.tokens.vocabulary import BAR_END
 
 if TYPE_CHECKING:
@@ -35,15 +37,13 @@ _ODDS: Final = {"o": (-4.3, 5.2), "i": (-6.3, 8.6), "p": (-5.5, 7.3), "d": (-6.9
 # which is loops; real songs by .44. Drums are loops.
 _RESTRAINT: Final = 0.45
 _RESTRAINT_OF_DRUMS: Final = 0.8
-_DRUMS: Final = 128
 
 # How surely each token of a bar that is to return is the earlier bar's. Where the lead of real songs has the very bar
 # again, so has the bass in 75 % of bars, guitar in 69, drums 62, strings 51 and piano 29. Without a lead one of these
 # has the tune.
 _RETURNS: Final = 0.98
 _LOOSELY: Final = 0.8
-_LOOSE: Final = frozenset({0, 25, 48})
-_LEAD: Final = 80
+_LOOSE: Final = frozenset({PIANO, GUITAR, STRINGS})
 
 _Place = tuple[int | str, ...]
 _Trust = list[float]
@@ -158,7 +158,7 @@ class _Song:
         for (_, token), weight in zip(self._foretold, weights, strict=True):
             votes[token] = votes.get(token, 0.0) + weight / total
         a, b = _ODDS[kind]
-        restraint = _RESTRAINT_OF_DRUMS if self._place[2:3] == (_DRUMS,) else _RESTRAINT
+        restraint = _RESTRAINT_OF_DRUMS if self._place[2:3] == (DRUMS,) else _RESTRAINT
         return restraint / (1 + exp(-a - b * most)), votes
 
     def _returned(self, here: int) -> tuple[float, dict[int, float]] | None:
@@ -167,7 +167,7 @@ class _Song:
             return None
         earlier = self._bars[self._returns[here]]
         token = earlier.after(self._place)
-        loose = len(self._place) > 2 and self._place[2] in _LOOSE and _LEAD in earlier.programs
+        loose = len(self._place) > 2 and self._place[2] in _LOOSE and LEAD in earlier.programs
         return None if token is None else (_LOOSELY if loose else _RETURNS, {token: 1.0})
 
     def advance(self, token: int) -> None:
