@@ -44,6 +44,7 @@ HELD_BY_COMMANDS = {
     "quickstart.sh": "meloformer compose",
     "studio.sh": "meloformer studio",
     "caption.sh": "meloformer caption",
+    "pipeline.sh": "pipeline.py",
     "published.sh": "meloformer convert",
     "generate.sh": "fairseq-generate",  # by `composing.pieces.PieceFolder`, as `meloformer compose`
     "train_probe.sh": "python -m fairseq_meloformer.words.probe_training",
@@ -89,6 +90,15 @@ def test_training_a_probe_is_refused(folder):
     with sole_writer(folder), pytest.raises(Exception, match="another run"):
         probe_training.main([str(folder), "--cache", str(folder.parent / "cache")])
     assert not (folder.parent / "cache").exists()
+
+
+def test_the_pipeline_is_refused(folder):
+    with sole_writer(folder):
+        program = [sys.executable, str(SCRIPTS / "pipeline.py"), "midi", str(folder)]
+        run = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert f"{folder} is being written to by another run" in run.stderr
+    assert [path.name for path in folder.iterdir()] == ["result"]
 
 
 @pytest.fixture
@@ -149,5 +159,5 @@ def test_a_script_leaves_it_to_its_command(name, folder, script):
     needed = {"generate.sh": ["prompts", "model", "bridge", str(folder)], "train_probe.sh": [str(folder), "cache"]}
     needed["published.sh"] = ["checkpoint", "song.mid", str(folder)]
     printed = script(name, needed.get(name, ["--output", str(folder)]))
-    assert printed.startswith(HELD_BY_COMMANDS[name])
+    assert HELD_BY_COMMANDS[name] in printed
     assert str(folder) in printed
