@@ -246,16 +246,23 @@ def _reading_ids(load_models: Function) -> Function:
 
 
 def _reading_directories(load_checkpoint: Function) -> Function:
-    """Let fairseq-train start from a directory, which it takes for a missing file, and then silently from scratch."""
+    """Let fairseq-train start from a directory, which it takes for a missing file, and then silently from scratch.
+
+    And let --stop-time-hours count this training alone, not that of the model which it tunes: it would end at once.
+    """
 
     @functools.wraps(load_checkpoint)
     def load(cfg: Any, trainer: Any, **passthrough: Any) -> Any:  # noqa: ANN401
+        begins = cfg.finetune_from_model and not (Path(cfg.save_dir) / "checkpoint_last.pt").exists()
         for name in ("finetune_from_model", "restore_file"):
             given = cfg[name]
             if given and hub.local(given).is_dir():
                 cfg[name] = str(hub.local(given) / WEIGHTS)
         # Otherwise rank 0 sends the others a pickle, which torch's safe reader refuses: it holds omegaconf's classes.
         cfg.load_checkpoint_on_all_dp_ranks = True
-        return load_checkpoint(cfg, trainer, **passthrough)
+        loaded = load_checkpoint(cfg, trainer, **passthrough)
+        if begins:
+            trainer._previous_training_time = 0  # noqa: SLF001  fairseq has no other way
+        return loaded
 
     return load

@@ -216,7 +216,7 @@ def test_readers_need_levels(corpus):
 
 
 def test_a_model_is_tuned_with_readers_and_goes_on_with_them(measured, tmp_path, caplog):
-    """One that was trained without any; stopped after two updates, and gone on with."""
+    """One that was trained without any, for long; stopped after two updates, and gone on with."""
     options = ("--optimizer", "adam", "--lr", 0.003, "--max-tokens", 300, "--no-epoch-checkpoints", "--num-workers", 0)
     options += ("--log-format", "simple", "--log-interval", 1, "--first-bar-below", 8, "--disable-validation")
 
@@ -227,7 +227,10 @@ def test_a_model_is_tuned_with_readers_and_goes_on_with_them(measured, tmp_path,
         return caplog.text, read_state(folder / "checkpoint_last.pt")
 
     _, before = train(tmp_path / "before", "--max-update", 1)
+    before["extra_state"]["previous_training_time"] = 1e6  # seconds, which --stop-time-hours does not count
+    torch.save(before, tmp_path / "before" / "checkpoint_last.pt")
     start = ("--attribute-weight", 2, "--finetune-from-model", tmp_path / "before" / "checkpoint_last.pt")
+    start += ("--stop-time-hours", 10)
     for updates in (2, 4):
         printed, after = train(tmp_path / "after", *start, "--max-update", updates)
     assert re.findall(r"num_updates=(\d+)", printed) == ["3", "4"]
