@@ -3,9 +3,12 @@
 python -m tests.campaigns.kills --cases 1000
 """
 
+import copy
 import json
+import logging
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -13,21 +16,22 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer import cli
-from fairseq_meloformer.composing import command as _compose  # noqa: F401  imported once, before the forks
-from fairseq_meloformer.corpus import prepare as _prepare  # noqa: F401
-from fairseq_meloformer.corpus.sources import command as _caption  # noqa: F401
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi import files
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 from tests.campaigns import campaign
 from tests.injection import models
 
 _CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "fcntl.flock"}
+_SPLITS = ("train", "valid")
 _TRIES = 20
 Files = dict[str, bytes]
 
@@ -65,26 +69,129 @@ def _given() -> Path:
     models.bridge().save_pretrained(given / "bridge")
     torch.manual_seed(0)
     Probe(ProbeConfig(encoder="dummy:12", text_dim=12)).save_pretrained(given / "probe")
-    if cli.main(["prepare", str(given / "songs"), "--output", str(given / "data"), "--workers", "1"]):
+    prepared = ("--output", str(given / "data"), "--describe", "2", "--workers", "1")
+    if cli.main(["prepare", str(given / "songs"), *prepared]):
         raise AssertionError((given / "data" / "rejected.jsonl").read_text())
     return given
 
 
-def command_line(name: str) -> list[str]:
-    """Of one of `COMMANDS`, which writes to the folder `out`."""
-    given, out = _given(), str(campaign.folder() / "out")
-    return {
-        "prepare": ["prepare", str(given / "songs"), "--output", out, "--describe", "2", "--workers", "1"],
-        "caption": ["caption", "--source", "measured", "--data", str(given / "data"), "--output", f"{out}/c.jsonl"],
-        "compose": [
-            *("compose", "rain", "雪", "--output", out, "--bars", "1", "--no-audio", "--no-picture"),
-            *("--model", str(given / "museformer"), "--bridge", str(given / "bridge"), "--nfe", "1"),
-            *("--best-of", "1", "--probe", str(given / "probe"), "--batch-size", "1"),
-        ],
-    }[name]
+@cache
+def _binary() -> Path:
+    """The prepared songs as fairseq reads them."""
+    data, binary = _given() / "data", _given() / "data" / "bin"
+    texts = [word for split in _SPLITS for word in (f"--{split}pref", str(data / f"{split}.tokens"))]
+    made = ("--only-source", "--srcdict", str(data / "dict.txt"), "--destdir", str(binary), *texts)
+    if _fairseq("preprocess", *made):
+        raise AssertionError(f"{data} could not be made binary")
+    for path in data.glob("*.items.jsonl"):
+        shutil.copy(path, binary)
+    return binary
 
 
-COMMANDS = ("prepare", "caption", "compose")
+@cache
+def _store() -> Path:
+    """Summaries of those songs, on which a bridge is trained."""
+    store = _given() / "store"
+    if any(_extract(split, store) for split in _SPLITS):
+        raise AssertionError(f"{store} could not be written")
+    return store
+
+
+def _out() -> Path:
+    return campaign.folder() / "out"
+
+
+def _prepare() -> int:
+    return cli.main(["prepare", str(_given() / "songs"), "--output", str(_out()), "--describe", "2", "--workers", "1"])
+
+
+def _caption() -> int:
+    given, written = str(_given() / "data"), str(_out() / "captions.jsonl")
+    return cli.main(["caption", "--source", "measured", "--data", given, "--output", written])
+
+
+def _models() -> list[str]:
+    return ["--model", str(_given() / "museformer"), "--bridge", str(_given() / "bridge")]
+
+
+def _compose() -> int:
+    fast = ("--nfe", "1", "--best-of", "1", "--batch-size", "1", "--no-audio", "--no-picture")
+    asked = ("rain", "雪", "--bars", "1", "--output", str(_out()), "--probe", str(_given() / "probe"))
+    return cli.main(["compose", *asked, *_models(), *fast])
+
+
+def _extract(split: str = "train", store: Path | None = None) -> int:
+    data = (str(_binary()), "--task", "summary_extraction", "--gen-subset", split)
+    model = ("--path", str(_given() / "museformer"), "--batch-size", "1", "--cpu")
+    return _fairseq("generate", *data, *model, "--summary-store", str(store or _out()))
+
+
+def _train() -> int:
+    """A bridge's training, and the bridge's folder, without checkpoints, which tell how long it took."""
+    sizes = ("--arch", "summary_bridge_debug", "--text-encoder", "dummy:12", "--components", "6", "--most-bars", "16")
+    steps = ("--optimizer", "adam", "--lr", "0.003", "--max-update", "4", "--save-interval-updates", "1")
+    kept = ("--keep-interval-updates", "1", "--no-epoch-checkpoints", "--batch-size", "2", "--save-dir", str(_out()))
+    task = (str(_store()), "--task", "summary_bridge", "--criterion", "summary_bridge", "--cpu", "--seed", "1")
+    status = _fairseq("train", *task, *sizes, *steps, *kept, "--log-format", "none")
+    if not status:
+        status = cli.main(["convert", str(_out() / "checkpoint_last.pt"), str(_out() / "bridge")])
+        for path in _out().glob("*.pt"):
+            path.unlink()
+    return status
+
+
+def _control() -> int:
+    few = ("--pieces", "1", "--seeds", "1", "--none-pieces", "6", "--batch-size", "3", "--best-of", "1", "--nfe", "1")
+    none = ("--storms", "0", "--timelines", "0", "--exact", "0", "--arms", "text,none")
+    bars = ("--bars", "4", "--sweep-bars", "2", "--output", str(_out()))
+    return cli.main(["evaluate", "control", *bars, *_models(), *few, *none])
+
+
+def _quality() -> int:
+    asked = (str(_given() / "data"), "--split", "train", "--pieces", "2", "--bars", "2", "--output", str(_out()))
+    return cli.main(["evaluate", "quality", *asked, *_models()])
+
+
+@cache
+def _settings(name: str, arguments: tuple[str, ...]) -> Any:  # fairseq's own
+    """What fairseq makes of a command line, which takes it longer than all the rest."""
+    import_module("fairseq_meloformer.plugin")
+    options = import_module("fairseq.options")
+    if name == "preprocess":
+        return options.get_preprocessing_parser().parse_args(arguments)
+    parser = {"generate": options.get_generation_parser, "train": options.get_training_parser}[name]()
+    parsed = options.parse_args_and_arch(parser, [*arguments, "--num-workers", "0"])
+    return import_module("fairseq.dataclass.utils").convert_namespace_to_omegaconf(parsed)
+
+
+def _fairseq(name: str, *arguments: str) -> int:
+    """A command of fairseq's with our plugin; 1 if it refuses, as Python ends it."""
+    settings = copy.deepcopy(_settings(name, arguments))
+    logging.disable(logging.WARNING)
+    try:
+        import_module(f"fairseq_cli.{name}").main(settings)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except (InputError, OSError):
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        return 1
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0
+
+
+COMMANDS = {
+    "prepare": _prepare,
+    "caption": _caption,
+    "compose": _compose,
+    "extract": _extract,
+    "train": _train,
+    "control": _control,
+    "quality": _quality,
+}
+"""Commands by name, each of which writes to the folder `out`; the last two are long."""
+LIGHT = ("prepare", "caption", "compose")
+_SHARES = (4, 4, 4, 4, 4, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -141,24 +248,33 @@ def _counting(most: int | None, counted: list[int]) -> None:
 
 def files_made() -> Files:
     """What is in that folder now."""
-    out = campaign.folder() / "out"
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    found = (path for path in sorted(_out().rglob("*")) if path.is_file())
+    return {str(path.relative_to(_out())): _content(path) for path in found}
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes, without seconds that something took; safetensors with a sorted head, whose order is random."""
+    content = path.read_bytes()
+    if path.suffix == ".safetensors":
+        head, size = 8, int.from_bytes(content[:8], "little")
+        content = json.dumps(json.loads(content[head : head + size]), sort_keys=True).encode() + content[head + size :]
+    return re.sub(rb'"seconds":[\d.]+', b"", content) if path.suffix == ".jsonl" else content
 
 
 @cache
 def undisturbed(name: str) -> Undisturbed:
     """Run a command that nothing disturbs, once for all cases."""
-    arguments, told = command_line(name), campaign.folder() / "dealings"
+    command, told = COMMANDS[name], campaign.folder() / "dealings"
 
     def act() -> int:
         counted = [0]
         _counting(None, counted)
-        status = cli.main(arguments)
+        status = command()
         told.write_text(str(counted[0]))
         return status
 
-    cli.main(arguments)  # imports and reads what every fork would otherwise import and read anew
-    shutil.rmtree(campaign.folder() / "out", ignore_errors=True)
+    command()  # imports and reads what every fork would otherwise import and read anew
+    shutil.rmtree(_out(), ignore_errors=True)
     ended = forked(act)
     if ended.status:
         raise AssertionError(f"{name} ends with {ended.status} undisturbed: {ended.said}")
@@ -167,7 +283,7 @@ def undisturbed(name: str) -> Undisturbed:
 
 def _killed(name: str, rng: random.Random) -> bool:
     """Run a command that is killed; whether it was, or had ended before."""
-    arguments, whole = command_line(name), undisturbed(name)
+    whole = undisturbed(name)
     after = rng.uniform(0.001, whole.seconds) if rng.random() < 0.5 else None
     most = rng.randrange(whole.dealings)
 
@@ -176,7 +292,7 @@ def _killed(name: str, rng: random.Random) -> bool:
             _counting(most, [0])
         else:  # nobody handles it: it ends the process as abruptly as SIGKILL, wherever it is
             signal.setitimer(signal.ITIMER_PROF, after)
-        return cli.main(arguments)
+        return COMMANDS[name]()
 
     ended = forked(act)
     if ended.status > 0:
@@ -186,23 +302,23 @@ def _killed(name: str, rng: random.Random) -> bool:
 
 def _finished() -> dict[str, int]:
     """Inodes of the pieces that the manifest names: who composes one again writes another file."""
-    out = campaign.folder() / "out"
-    manifest = out / "manifest.jsonl"
+    manifest = _out() / "manifest.jsonl"
     lines = manifest.read_bytes().split(b"\n")[:-1] if manifest.exists() else []
-    return {file: (out / file).stat().st_ino for line in lines for file in json.loads(line)["files"].values()}
+    return {file: (_out() / file).stat().st_ino for line in lines for file in json.loads(line)["files"].values()}
 
 
-def case(rng: random.Random) -> str:
-    name = rng.choice(COMMANDS)
+def case(rng: random.Random, *names: str) -> str:
+    """Of one of the commands of these names, or of any."""
+    name = rng.choice(names) if names else rng.choices(list(COMMANDS), _SHARES)[0]
     whole = undisturbed(name)
     for _ in range(_TRIES):
-        shutil.rmtree(campaign.folder() / "out", ignore_errors=True)
+        shutil.rmtree(_out(), ignore_errors=True)
         if _killed(name, rng):
             break
     else:
         raise AssertionError(f"{name} could not be killed in {_TRIES} runs")
     finished = _finished()
-    status = forked(lambda: cli.main(command_line(name))).status
+    status = forked(COMMANDS[name]).status
     made = files_made()
     # Killed after its last file, a command that refuses to overwrite has nothing left to do.
     if status and not (name == "caption" and made == whole.made):

@@ -24,7 +24,7 @@ def warnings_of_later_tests():
         (prompts.case, 60, 2),
         (threads.case, 5, 1),
         (server.case, 20, 3),
-        (kills.case, 6, 2),
+        (lambda rng: kills.case(rng, *kills.LIGHT), 6, 2),
         (disk.case, 6, 2),
     ],
     ids=["midi", "models", "prompts", "threads", "server", "kills", "disk"],
