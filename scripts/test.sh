@@ -28,5 +28,7 @@ python="$MELOFORMER_VENV/bin/python"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
+# Some hundred Pythons start: what pip did not compile is compiled by the first of them only.
+unset PYTHONDONTWRITEBYTECODE
 # Two workers with one thread each: the tests' models are too small to profit from more threads.
 OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist worksteal "$@"
