@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +43,9 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 2 for input that cannot be used, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese ends no command
     arguments = sys.argv[1:] if arguments is None else arguments
     table = _table()
     if not arguments:
@@ -73,6 +78,10 @@ def _table() -> argparse.ArgumentParser:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
+    try:
+        os.getcwd()  # libraries end the process where there is none
+    except FileNotFoundError:
+        raise InputError("the current folder is gone: go to one that is there, then start the command again") from None
     try:
         module = importlib.import_module(f"fairseq_meloformer.{COMMANDS[name].module}")
     except ModuleNotFoundError as error:

@@ -116,13 +116,18 @@ def sync_directory(directory: Path) -> None:
 
 def write_json(path: str | Path, obj: object) -> None:
     """Write `obj` as indented UTF-8 JSON, atomically."""
-    text = json.dumps(obj, ensure_ascii=False, indent=2) + "\n"
+    text = _readable(json.dumps(obj, ensure_ascii=False, indent=2)) + "\n"
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def dumps(row: Row) -> str:
     """One JSON line without its newline; characters are kept as they are, so that Chinese stays readable."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    return _readable(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+
+
+def _readable(text: str) -> str:
+    """JSON in which halves of characters, as names of files that are no UTF-8 have them, are written as JSON's escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def read_jsonl(path: str | Path) -> Iterator[Row]:

@@ -1,5 +1,6 @@
 import errno
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -123,3 +124,28 @@ def test_every_command_of_the_table_is_there(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main([name, "--help"])
     assert f"usage: meloformer {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["雪", os.fsdecode(b"a\xff")])
+def test_what_a_stream_cannot_show_is_escaped(command, monkeypatch, name):
+    def run(_):
+        sys.stdout.write(name)
+        raise InputError(name)
+
+    command(run)
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert cli.main(["try"]) == 2
+    shown = name.encode("ascii", "backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        assert shown in stream.buffer.getvalue()
+
+
+def test_a_current_folder_that_is_gone_is_told(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    command(lambda _: 0)
+    assert cli.main(["try"]) == 2
+    assert "the current folder is gone" in capsys.readouterr().err

@@ -35,6 +35,7 @@ from fairseq_meloformer.midi.metre import FOUR_FOUR, listed
 from fairseq_meloformer.midi.six_tracks import merge_six_tracks
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
+from fairseq_meloformer.words.prompts import writable
 
 if TYPE_CHECKING:
     import argparse
@@ -218,6 +219,8 @@ def tokenise(folder: Path, settings: PrepareSettings, path: str) -> Row:
     Raises:
         InputError: the file cannot be used, and why.
     """
+    if not writable(path):
+        raise InputError("its name must be UTF-8 text, which the other files are to name it by: rename it")
     left_out: list[LeftOut] = []
     song, metre = midi.read(folder / path, left_out), FOUR_FOUR
     if settings.vocabulary == "published":

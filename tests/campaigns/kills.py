@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -57,7 +58,7 @@ def _song(path: Path, number: int) -> None:
 
 
 @cache
-def _given() -> Path:
+def given() -> Path:
     """Songs, tiny models and prepared data, which commands read."""
     torch.set_num_threads(1)  # a fork has none of its parent's threads
     given = campaign.folder() / "given"
@@ -78,7 +79,7 @@ def _given() -> Path:
 @cache
 def _binary() -> Path:
     """The prepared songs as fairseq reads them."""
-    data, binary = _given() / "data", _given() / "data" / "bin"
+    data, binary = given() / "data", given() / "data" / "bin"
     texts = [word for split in _SPLITS for word in (f"--{split}pref", str(data / f"{split}.tokens"))]
     made = ("--only-source", "--srcdict", str(data / "dict.txt"), "--destdir", str(binary), *texts)
     if _fairseq("preprocess", *made):
@@ -91,7 +92,7 @@ def _binary() -> Path:
 @cache
 def _store() -> Path:
     """Summaries of those songs, on which a bridge is trained."""
-    store = _given() / "store"
+    store = given() / "store"
     if any(_extract(split, store) for split in _SPLITS):
         raise AssertionError(f"{store} could not be written")
     return store
@@ -102,27 +103,31 @@ def _out() -> Path:
 
 
 def _prepare() -> int:
-    return cli.main(["prepare", str(_given() / "songs"), "--output", str(_out()), "--describe", "2", "--workers", "1"])
+    return cli.main(["prepare", str(given() / "songs"), "--output", str(_out()), "--describe", "2", "--workers", "1"])
 
 
 def _caption() -> int:
-    given, written = str(_given() / "data"), str(_out() / "captions.jsonl")
-    return cli.main(["caption", "--source", "measured", "--data", given, "--output", written])
+    data, written = str(given() / "data"), str(_out() / "captions.jsonl")
+    return cli.main(["caption", "--source", "measured", "--data", data, "--output", written])
 
 
 def _models() -> list[str]:
-    return ["--model", str(_given() / "museformer"), "--bridge", str(_given() / "bridge")]
+    return ["--model", str(given() / "museformer"), "--bridge", str(given() / "bridge")]
+
+
+def small() -> list[str]:
+    """Arguments with which `compose` is quick: tiny models, one bar, no sound."""
+    fast = ("--bars", "1", "--nfe", "1", "--best-of", "1", "--batch-size", "1", "--no-audio")
+    return [*_models(), "--probe", str(given() / "probe"), *fast]
 
 
 def _compose() -> int:
-    fast = ("--nfe", "1", "--best-of", "1", "--batch-size", "1", "--no-audio", "--no-picture")
-    asked = ("rain", "雪", "--bars", "1", "--output", str(_out()), "--probe", str(_given() / "probe"))
-    return cli.main(["compose", *asked, *_models(), *fast])
+    return cli.main(["compose", "rain", "雪", "--output", str(_out()), *small(), "--no-picture"])
 
 
 def _extract(split: str = "train", store: Path | None = None) -> int:
     data = (str(_binary()), "--task", "summary_extraction", "--gen-subset", split)
-    model = ("--path", str(_given() / "museformer"), "--batch-size", "1", "--cpu")
+    model = ("--path", str(given() / "museformer"), "--batch-size", "1", "--cpu")
     return _fairseq("generate", *data, *model, "--summary-store", str(store or _out()))
 
 
@@ -148,7 +153,7 @@ def _control() -> int:
 
 
 def _quality() -> int:
-    asked = (str(_given() / "data"), "--split", "train", "--pieces", "2", "--bars", "2", "--output", str(_out()))
+    asked = (str(given() / "data"), "--split", "train", "--pieces", "2", "--bars", "2", "--output", str(_out()))
     return cli.main(["evaluate", "quality", *asked, *_models()])
 
 
@@ -218,6 +223,8 @@ def forked(act: Callable[[], int]) -> Ended:
             for number in (signal.SIGPROF, signal.SIGALRM, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             status = act()
+        except BaseException:  # noqa: BLE001  the child ends here
+            traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writing)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.campaigns import campaign, disk, kills, midi, models, prompts, server, threads
+from tests.campaigns import campaign, disk, kills, midi, models, places, prompts, server, threads
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,9 @@ def warnings_of_later_tests():
         (server.case, 20, 3),
         (lambda rng: kills.case(rng, *kills.LIGHT), 6, 2),
         (disk.case, 6, 2),
+        (places.case, 8, 3),
     ],
-    ids=["midi", "models", "prompts", "threads", "server", "kills", "disk"],
+    ids=["midi", "models", "prompts", "threads", "server", "kills", "disk", "places"],
 )
 def test_nothing_is_lost_and_every_fault_is_a_sentence(case, cases, ends):
     found = campaign.run(case, cases)

@@ -106,6 +106,18 @@ def test_items_describe_their_lines(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_whose_name_is_no_text_costs_itself(tmp_path: Path) -> None:
+    source = folder(tmp_path / "midi", 6)
+    midi.write(song(7), source / "spare")
+    (source / "spare").rename(source / os.fsdecode("暴.mid".encode("gbk")))
+    counts = prepared(source, tmp_path / "data")
+    assert (counts["files"], counts["rejected"]) == (7, 1)
+    (refused,) = read_jsonl(tmp_path / "data" / "rejected.jsonl")
+    assert os.fsencode(refused["id"]) == "暴.mid".encode("gbk")
+    assert "must be UTF-8 text" in refused["reason"]
+    assert prepared(source, tmp_path / "data") == counts
+
+
 def test_no_song_is_on_two_sides_and_doubles_go(tmp_path: Path) -> None:
     source = folder(tmp_path / "midi", 12)
     louder = song(5)
