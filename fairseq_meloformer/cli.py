@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fairseq_meloformer import __version__
@@ -79,7 +79,7 @@ def _table() -> argparse.ArgumentParser:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     try:
-        os.getcwd()  # libraries end the process where there is none
+        Path.cwd()  # libraries end the process where there is none
     except FileNotFoundError:
         raise InputError("the current folder is gone: go to one that is there, then start the command again") from None
     try:

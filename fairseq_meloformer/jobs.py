@@ -126,7 +126,7 @@ def dumps(row: Row) -> str:
 
 
 def _readable(text: str) -> str:
-    """JSON in which halves of characters, as names of files that are no UTF-8 have them, are written as JSON's escapes."""
+    """JSON with escapes for halves of characters, which names of files have that are no UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 
 

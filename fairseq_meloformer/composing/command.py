@@ -92,7 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=PRECISIONS,
         default="float32",
-        help="weights of the MuseFormer: int8 is faster on CPUs, bfloat16 on GPUs, and both change the music a little",
+        help="weights of the MuseFormer: int8 is faster on CPUs, bfloat16 on GPUs; both change the music a little, and "
+        "with them a piece depends on those composed beside it, unless --batch-size is 1",
     )
     models.add_argument("--batch-size", type=int, default=16, metavar="N", help="pieces composed together (default 16)")
     plan = parser.add_argument_group("plan")

@@ -12,6 +12,7 @@ import importlib.util
 import io
 import logging
 import os
+import tempfile
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tinysoundfont import Synth
 
+    Sound = Iterator[NDArray[np.float32]]
+    """Blocks (frames, 2), `RATE` frames a second, one after the other."""
+
     Event = tuple[int, int, Callable[[], object]]
     """Tick, rank among the events of one tick, and what the synthesiser does."""
 
@@ -44,7 +48,8 @@ _FADE_SECONDS = 0.05
 _SILENCE = 10 ** (-66 / 20)
 _REVERB_SECONDS = 1.1
 _REVERB_LEVEL = 0.16
-_PIECE = 1 << 18  # frames that are worked on at once: a long song is held once, and never copied
+_PIECE = 1 << 18  # frames that are worked on at once
+_FRAME_BYTES = 8
 _CONTROLS = {6, 7, 10, 11, 38, 100, 101}  # volume, pan, expression, pitch-bend range; TinySoundFont has no pedal
 
 # Where each family of eight programs sits between left (0) and right (127) unless the file says so itself.
@@ -60,28 +65,37 @@ def render(midi: MidiFile, path: str | Path) -> bool:
     Raises:
         InputError: if `MELOFORMER_SOUNDFONT` names something that is not a soundfont.
     """
-    samples = heard(midi)
-    if samples is None:
+    sound = heard(midi, Path(path).parent)
+    if sound is None:
         return False
-    write_atomic(path, functools.partial(_write_wav, samples))
+    write_atomic(path, functools.partial(_write_wav, sound))
     return True
 
 
-def heard(midi: MidiFile) -> NDArray[np.float32] | None:
-    """Sound (frames, 2) of `midi` as it is written, see `render`; None, and a hint, where it cannot be rendered."""
+def heard(midi: MidiFile, scratch: Path | None = None) -> Sound | None:
+    """Sound of `midi` as it is written, see `render`; None, and a hint, where it cannot be rendered.
+
+    Args:
+        midi: any song.
+        scratch: folder for a file without a name, of 0.35 MB a second, while the sound is made (default: the system's).
+    """
     font = soundfont()
     if font is None or not can_render():
         _hint()
         return None
-    return synthesise(playable(midi), font)
+    return synthesise(playable(midi), font, scratch)
 
 
-def mp3(samples: NDArray[np.float32]) -> bytes:
-    """An MP3 file of sound (frames, 2) at `RATE`: some 16 kB a second, which every browser plays."""
+def mp3(sound: Sound) -> bytes:
+    """An MP3 file of sound: some 16 kB a second, which every browser plays."""
     import soundfile  # noqa: PLC0415  loads a library
 
     file = io.BytesIO()
-    soundfile.write(file, samples, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+    with soundfile.SoundFile(
+        file, "w", RATE, channels=2, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
+    ) as encoder:
+        for block in sound:
+            encoder.write(block)
     return file.getvalue()
 
 
@@ -111,8 +125,8 @@ def _hint() -> None:
     _LOG.warning(HINT)
 
 
-def synthesise(midi: MidiFile, soundfont: Path) -> NDArray[np.float32]:
-    """Sound of `midi` (frames, 2) within [-1, 1], 44,100 frames a second.
+def synthesise(midi: MidiFile, soundfont: Path, scratch: Path | None = None) -> Sound:
+    """Sound of `midi` within [-1, 1], in memory that does not grow with its length; `scratch` as in `heard`.
 
     Raises:
         InputError: if the soundfont cannot be read or lacks a General MIDI instrument.
@@ -126,7 +140,7 @@ def synthesise(midi: MidiFile, soundfont: Path) -> NDArray[np.float32]:
     except RuntimeError as error:
         raise InputError(f"{soundfont} must be a General MIDI soundfont; {error}") from error
     frames = np.rint(seconds(midi, [tick for tick, _, _ in events]) * RATE).astype(int)
-    return _finish(_play(synth, frames, [act for _, _, act in events]))
+    return _finished(_in_a_room(_played(synth, frames, [act for _, _, act in events])), scratch)
 
 
 def seconds(midi: MidiFile, ticks: list[int]) -> NDArray[np.float64]:
@@ -162,43 +176,34 @@ def _seat(synth: Synth, bank: int, channel: int, instrument: Instrument) -> None
         synth.control_change(channel, 10, _SEATS[instrument.program // 8])
 
 
-def _play(synth: Synth, frames: NDArray[np.int_], acts: list[Callable[[], object]]) -> NDArray[np.float32]:
+def _played(synth: Synth, frames: NDArray[np.int_], acts: list[Callable[[], object]]) -> Sound:
     """Run the synthesiser from event to event and on through the tail."""
-    last = int(frames[-1]) if len(frames) else 0
-    samples = np.zeros((last + round(_TAIL_SECONDS * RATE), 2), dtype=np.float32)
     now = 0
-    for frame, act in zip(frames, acts, strict=True):
+    for frame, act in zip(frames.tolist(), acts, strict=True):
         if frame > now:
-            samples[now:frame] = np.frombuffer(synth.generate(int(frame) - now), np.float32).reshape(-1, 2)
-            now = int(frame)
+            yield np.frombuffer(synth.generate(frame - now), np.float32).reshape(-1, 2)
+            now = frame
         act()
-    samples[now:] = np.frombuffer(synth.generate(len(samples) - now), np.float32).reshape(-1, 2)
-    return samples
+    yield np.frombuffer(synth.generate(round(_TAIL_SECONDS * RATE)), np.float32).reshape(-1, 2)
 
 
-def _finish(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A small room around the dry sound, the silent end cut off with a fade, and headroom; all of it in its place."""
-    _add_room(samples)
-    fade = round(_FADE_SECONDS * RATE)
-    samples = samples[: _last_heard(samples) + fade]
-    samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
-    peak = max(samples.max(), -samples.min())
-    if peak > _PEAK:
-        samples *= np.float32(_PEAK / peak)
-    return samples
+def _in_blocks(sound: Sound, size: int) -> Sound:
+    """The same frames in blocks of so many, and the rest."""
+    block, filled = np.empty((size, 2), np.float32), 0
+    for piece in sound:
+        rest = piece
+        while len(rest):
+            fits = rest[: size - filled]
+            block[filled : filled + len(fits)] = fits
+            filled, rest = filled + len(fits), rest[len(fits) :]
+            if filled == size:
+                yield block.copy()
+                filled = 0
+    if filled:
+        yield block[:filled].copy()
 
 
-def _last_heard(samples: NDArray[np.float32]) -> int:
-    """Number of the last frame that is no silence; 0 if all are."""
-    for stop in range(len(samples), 0, -_PIECE):
-        start = max(0, stop - _PIECE)
-        heard = np.flatnonzero(np.abs(samples[start:stop]).max(axis=1) > _SILENCE)
-        if len(heard):
-            return start + int(heard[-1])
-    return 0
-
-
-def _add_room(samples: NDArray[np.float32]) -> None:
+def _in_a_room(sound: Sound) -> Sound:
     """Add reverberation: both sides together, convolved with decaying noise that differs from ear to ear."""
     response = _room_response(round(_REVERB_SECONDS * RATE))
     size = 1 << 18
@@ -206,12 +211,40 @@ def _add_room(samples: NDArray[np.float32]) -> None:
     spectrum = np.fft.rfft(response, size)
     # What of the piece before still sounds in this one.
     ringing: NDArray[np.floating] = np.zeros((response.shape[1], 2), dtype=np.float32)
-    for start in range(0, len(samples), block):
-        piece = samples[start : start + block]
-        echo = np.fft.irfft(np.fft.rfft(piece.mean(axis=1), size) * spectrum, size).T
+    for dry in _in_blocks(sound, block):
+        echo = np.fft.irfft(np.fft.rfft(dry.mean(axis=1), size) * spectrum, size).T
         echo[: len(ringing)] += ringing
         ringing = echo[block:].copy()
-        piece += _REVERB_LEVEL * echo[: len(piece)]
+        dry[:] += _REVERB_LEVEL * echo[: len(dry)]
+        yield dry
+
+
+def _finished(sound: Sound, scratch: Path | None) -> Sound:
+    """Cut the silent end off with a fade, and give headroom: what that takes is known at the end only."""
+    with tempfile.TemporaryFile(dir=scratch) as kept:
+        frames = last_heard = 0
+        for block in sound:
+            loud = np.flatnonzero(np.abs(block).max(axis=1) > _SILENCE)
+            last_heard = frames + int(loud[-1]) if len(loud) else last_heard
+            frames += len(block)
+            kept.write(block.tobytes())
+        end = min(frames, last_heard + round(_FADE_SECONDS * RATE))
+        peak = max((np.abs(block).max() for block in _faded(kept, end)), default=np.float32(0))
+        for block in _faded(kept, end):
+            yield block * np.float32(_PEAK / peak) if peak > _PEAK else block
+
+
+def _faded(kept: BinaryIO, end: int) -> Sound:
+    """The first frames of what is kept, the last of which fade."""
+    fade = round(_FADE_SECONDS * RATE)
+    ramp = np.linspace(1, 0, fade, dtype=np.float32)[:, None]
+    kept.seek(0)
+    for start in range(0, end, _PIECE):
+        stop = min(end, start + _PIECE)
+        block = np.frombuffer(kept.read((stop - start) * _FRAME_BYTES), np.float32).reshape(-1, 2).copy()
+        fading = min(len(block), max(0, stop - (end - fade)))
+        block[len(block) - fading :] *= ramp[stop - fading - (end - fade) : stop - (end - fade)]
+        yield block
 
 
 def _room_response(frames: int) -> NDArray[np.float32]:
@@ -224,12 +257,11 @@ def _room_response(frames: int) -> NDArray[np.float32]:
     return scaled
 
 
-def _write_wav(samples: NDArray[np.float32], file: BinaryIO) -> None:
+def _write_wav(sound: Sound, file: BinaryIO) -> None:
     # `wave` closes files only that it has opened itself: the caller still has to flush this one.
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(2)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        sound.setnframes(len(samples))
-        for start in range(0, len(samples), _PIECE):
-            sound.writeframesraw(np.rint(samples[start : start + _PIECE] * 32767).astype("<i2").tobytes())
+    with wave.open(file, "wb") as written:
+        written.setnchannels(2)
+        written.setsampwidth(2)
+        written.setframerate(RATE)
+        for block in sound:
+            written.writeframesraw(np.rint(block * 32767).astype("<i2").tobytes())

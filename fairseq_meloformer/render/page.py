@@ -7,6 +7,7 @@ import json
 import re
 from base64 import b64encode
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from fairseq_meloformer.words.facts import instrument_names
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from importlib.resources.abc import Traversable
-    from pathlib import Path
 
     from miditoolkit import MidiFile
     from numpy.typing import NDArray
@@ -40,8 +40,8 @@ def write(path: str | Path, midi: MidiFile, data: bytes, title: str, told: Mappi
     Returns:
         False if no synthesiser and soundfont are installed; the page says so then.
     """
-    samples = audio.heard(midi)
-    sound = None if samples is None else data_url("audio/mpeg", audio.mp3(samples))
+    heard = audio.heard(midi, Path(path).parent)
+    sound = None if heard is None else data_url("audio/mpeg", audio.mp3(heard))
     content = {"title": title, "midi": data_url("audio/midi", data), "sound": sound, **told, **_roll(playable(midi))}
     page = filled(files(__package__).joinpath("page.html"), title=title, data=content)
     write_atomic(path, lambda file: file.write(page.encode()))

@@ -139,6 +139,19 @@ def test_two_renderings_are_equal(tmp_path):
     np.testing.assert_array_equal(sound(midi, tmp_path), sound(midi, tmp_path))
 
 
+@needs_synthesiser
+@pytest.mark.parametrize("frames", [1000, 2205, 44100])
+def test_a_long_piece_is_never_held_whole_and_how_it_is_cut_is_not_heard(tmp_path, monkeypatch, frames):
+    midi = piece((0, [(0, 1, 60, 100), (20, 21, 64, 100)]), (48, [(0, 2, pitch, 127) for pitch in range(40, 90, 2)]))
+    audio.render(midi, tmp_path / "whole.wav")
+    monkeypatch.setattr(audio, "_PIECE", frames)
+    blocks = list(audio.heard(midi))
+    assert {len(block) for block in blocks[:-1]} == {frames}
+    audio.render(midi, tmp_path / "cut.wav")
+    assert (tmp_path / "cut.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.wav", "whole.wav"]
+
+
 @pytest.mark.parametrize("missing", ["tinysoundfont", "pretty_midi"])
 def test_without_a_synthesiser_or_a_soundfont_there_is_a_hint_and_no_file(tmp_path, monkeypatch, caplog, missing):
     find = importlib.util.find_spec

@@ -49,7 +49,7 @@ def sounds(pieces: Mapping[Path, MidiFile], most: float) -> dict[Path, Sound]:
     levels = {path: loudness(sound, audio.RATE) for path, sound in samples.items()}
     gains = levelled(levels, {path: float(np.abs(sound).max(initial=0)) for path, sound in samples.items()})
     return {
-        path: Sound(data_url("audio/mpeg", audio.mp3(sound * np.float32(gains[path]))), len(sound) / audio.RATE)
+        path: Sound(data_url("audio/mpeg", audio.mp3(iter([sound * np.float32(gains[path])]))), len(sound) / audio.RATE)
         for path, sound in samples.items()
     }
 
@@ -63,9 +63,10 @@ def levelled(levels: Mapping[Path, float], peaks: Mapping[Path, float]) -> dict[
 
 
 def _excerpt(midi: MidiFile, most: float) -> NDArray[np.float32]:
-    samples = audio.heard(_beginning(midi, most))
-    if samples is None:
+    sound = audio.heard(_beginning(midi, most))
+    if sound is None:
         raise InputError(audio.HINT)
+    samples = np.concatenate(list(sound))
     first = int(np.argmax(np.abs(samples).max(axis=1) > _AUDIBLE)) if len(samples) else 0
     samples = samples[first : first + round(most * audio.RATE)]
     fade = min(round(_FADE_SECONDS * audio.RATE), len(samples))
