@@ -20,6 +20,7 @@ from torch import Tensor
 from fairseq_meloformer import hub
 from fairseq_meloformer.composing.choosing import nearest, target
 from fairseq_meloformer.composing.duration import timed
+from fairseq_meloformer.composing.feel import feel, kicks
 from fairseq_meloformer.composing.harmony import harmonised, harmony
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import Part, key_of, named_players, part_at, players_of
@@ -93,6 +94,7 @@ class DecodingControl:
         there; chords that are letters say the key that they are best written in themselves.
         """
         request, parts = timed(request, parts, self._usual_tempo(parts[0]))
+        parts = [part if part.tempo else replace(part, tempo=part.style_tempo) for part in parts]
         chords = next((part.wishes.chords for part in parts if part.wishes.chords), None)
         key = chords.home(key_of(parts)) if chords else key_of(parts)
         if key is None:
@@ -108,6 +110,8 @@ class DecodingControl:
     def _usual_tempo(self, part: Part) -> float:
         """Quarters per minute of a piece of which no tempo is asked, as slow or fast as is asked."""
         asked = part.profile.get("tempo", 0.0)
+        if part.style_tempo is not None:
+            return part.style_tempo
         return self.quantiles.value("tempo", math.copysign(target(asked), asked) if asked else 0.0)
 
     def candidates(self, request: Request) -> list[Request]:
@@ -119,13 +123,18 @@ class DecodingControl:
         """What to add to the logits of songs of these metres and at most so many bars."""
         chords = harmony(songs, bars, metres)
         bars = bars if chords else max(parts[-1].first for parts in songs) + 1
-        rows = {id(part): self._row(vocabulary, part) for parts in songs for part in parts}
+        rows = {
+            id(part): self._row(vocabulary, part, metre)
+            for parts, metre in zip(songs, metres, strict=True)
+            for part in parts
+        }
         of_bars = [[rows[id(part_at(parts, bar))] for bar in range(bars)] for parts in songs]
         return Bias(
             vocabulary,
             torch.stack([torch.stack([tokens for tokens, _ in song]) for song in of_bars]),
             torch.tensor([[leaps for _, leaps in song] for song in of_bars]),
             chords,
+            kicks(songs, bars, metres),
         )
 
     def choose(self, candidates: Sequence[Piece], request: Request, parts: Sequence[Part]) -> Piece:
@@ -144,11 +153,11 @@ class DecodingControl:
         midi = marked(_played(midi, request), request.sections, parts)
         return replace(piece, request=request, midi=midi, about=about)
 
-    def _row(self, vocabulary: Vocabulary, part: Part) -> tuple[Tensor, float]:
+    def _row(self, vocabulary: Vocabulary, part: Part, metre: str) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written."""
         moved = self.strength * amounts(torch.tensor(list(part.profile.values())))
         asked = dict(zip(part.profile, moved.tolist(), strict=True))
-        bias = tilt(vocabulary, asked, part.required)
+        bias = tilt(vocabulary, asked, part.required | part.usual) + feel(vocabulary, part.traits, metre)
         if part.tempo is not None:
             bias[vocabulary.ids([f"t-{int(tempo_code(part.tempo))}"])] += _MUST
         for program in SIX - part.programs:

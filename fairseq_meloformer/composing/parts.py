@@ -59,6 +59,25 @@ class Part:
         return (self.wishes.playing | ({DRUMS} if self._drummed else set())) & self.programs
 
     @property
+    def usual(self) -> frozenset[int]:
+        """Instruments that its style has, of those that may play."""
+        style = self.wishes.style
+        return frozenset() if style is None else self.programs.intersection(style.players)
+
+    @property
+    def style_tempo(self) -> float | None:
+        """The tempo of its style, as slow or fast as is asked."""
+        style = self.wishes.style
+        return None if style is None else float(round(style.tempo_at(self.profile.get("tempo", 0.0))))
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """What is kept of how its style moves; the kick needs drums, and chords have their own pitches."""
+        traits = frozenset() if self.wishes.style is None else self.wishes.style.traits
+        idle = {"pentatonic": self.wishes.chords is not None, "kick": DRUMS not in self.programs}
+        return traits - {trait for trait, holds in idle.items() if holds}
+
+    @property
     def _drummed(self) -> bool:
         return self.profile.get("drums", 0.0) >= (_DRUMS_BESIDE_FROM if self.wishes.only else _DRUMS_FROM)
 
@@ -116,7 +135,7 @@ def players_of(texts: Sequence[str]) -> dict[int, int]:
     """By role of the six, the program that its track plays, of the first of the texts that names one."""
     players: dict[int, int] = {}
     for text in reversed(texts):
-        players |= read(text).players
+        players |= read(text).sounds
     return players
 
 
@@ -189,6 +208,7 @@ def _part(first: int, last: int | None, text: str, values: Sequence[float]) -> P
     profile = {axis: value for axis, value in zip(AXES, values, strict=True) if abs(value) >= SILENCE}
     if asked.key is not None:
         profile["mode"] = 1.0 if asked.key.endswith("major") else -1.0
-    if "drums" not in profile and DRUMS in asked.playing:
+    kicked = asked.style is not None and "kick" in asked.style.traits and not asked.only and DRUMS not in asked.absent
+    if "drums" not in profile and (kicked or DRUMS in asked.playing):
         profile["drums"] = _DRUMS_FROM
     return Part(first, last, profile, asked, asked.tempo)

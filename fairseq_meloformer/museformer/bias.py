@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from fairseq_meloformer.midi.metre import POSITIONS
+from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import BASS
 from fairseq_meloformer.tokens.codes import DRUM_PITCHES, SHORTEST
 from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 _OCTAVE: Final = 12
 _NONE: Final = -1
 _TAIL: Final = 512
+_BASS_DRUM: Final = 36
+_NEVER: Final = -1e4
+"""More than any logit; the grammar still has the last word."""
 
 
 class Harmony(NamedTuple):
@@ -54,19 +59,22 @@ class Bias:
         tokens: (songs, bars, vocabulary) nats.
         leaps: (songs, bars) nats for every semitone between the top notes of one moment and the next, up to an octave.
         harmony: of pitches, None if no song has chords.
+        kicks: (songs, bars) positions of bars that have a bass drum on every beat, 0 for the others; None if none has.
     """
 
     vocabulary: "Vocabulary"
     tokens: Tensor
     leaps: Tensor
     harmony: Harmony | None = None
+    kicks: Tensor | None = None
 
     def since(self, songs: Sequence[int], bar: int) -> "Bias":
         """That of some songs from a bar on, counted from 0."""
         bar, rows = min(bar, self.tokens.shape[1] - 1), list(songs)
         chords = self.harmony
         rest = chords and chords.since(rows, bar)
-        return Bias(self.vocabulary, self.tokens[rows, bar:], self.leaps[rows, bar:], rest)
+        kicks = None if self.kicks is None else self.kicks[rows, bar:]
+        return Bias(self.vocabulary, self.tokens[rows, bar:], self.leaps[rows, bar:], rest, kicks)
 
     def start(self, prompts: Sequence[Sequence[int]], device: torch.device) -> "Biased":
         """Begin to write songs that go on from prompts (ids, without BOS)."""
@@ -81,6 +89,7 @@ class Biased:
         self._leaps = bias.leaps.to(device)
         self._line = TopLine(bias.vocabulary, prompts, device) if bool(bias.leaps.any()) else None
         self._chords = None if bias.harmony is None else Chords(bias.vocabulary, bias.harmony, len(prompts), device)
+        self._kicks = None if bias.kicks is None else Kicks(bias.vocabulary, bias.kicks, device)
         self._songs = torch.arange(len(prompts), device=device)
 
     def now(self, bars: Tensor) -> Tensor:
@@ -89,6 +98,8 @@ class Biased:
         tokens = self._tokens[self._songs, bars]
         if self._line is not None:
             tokens = tokens + self._leaps[self._songs, bars][:, None] * self._line.moved()
+        if self._kicks is not None:
+            tokens = tokens + self._kicks.now(self._songs, bars)
         return tokens if self._chords is None else tokens + self._chords.now(self._songs, bars)
 
     def advance(self, ids: Tensor) -> None:
@@ -97,6 +108,8 @@ class Biased:
             self._line.advance(ids)
         if self._chords is not None:
             self._chords.advance(self._songs, ids)
+        if self._kicks is not None:
+            self._kicks.advance(ids)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the songs of these rows, in this order."""
@@ -105,6 +118,52 @@ class Biased:
             self._line.select(rows)
         if self._chords is not None:
             self._chords.select(rows)
+        if self._kicks is not None:
+            self._kicks.select(rows)
+
+
+class Kicks:
+    """A bass drum on every beat: no token leads past a beat that has none yet.
+
+    Args:
+        vocabulary: of the songs.
+        lengths: (songs, bars) positions of the bars that have it, 0 of the others.
+        device: of the ids to come.
+    """
+
+    def __init__(self, vocabulary: "Vocabulary", lengths: Tensor, device: torch.device) -> None:
+        size, onsets, pitches = len(vocabulary), vocabulary.range("o"), vocabulary.range("p")
+        self._lengths = lengths.to(device)
+        self._onset = torch.full((size,), _NONE, device=device)
+        self._onset[onsets.start : onsets.stop] = torch.arange(len(onsets), device=device)
+        self._kick = pitches.start + DRUM_PITCHES + _BASS_DRUM
+        # Drums are written first in a moment, and from the highest down: what comes later would leave out this one.
+        self._later = torch.zeros(size, dtype=torch.bool, device=device)
+        self._later[pitches.start + DRUM_PITCHES : self._kick] = True
+        self._later[[token for token in vocabulary.range("i") if vocabulary.symbols[token] != f"i-{DRUMS}"]] = True
+        self._position = torch.zeros(len(lengths), dtype=torch.int64, device=device)
+        self._heard = torch.zeros(len(lengths), dtype=torch.bool, device=device)
+
+    def now(self, songs: Tensor, bars: Tensor) -> Tensor:
+        """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
+        length = self._lengths[songs, bars.clamp(max=self._lengths.shape[1] - 1)][:, None]
+        lacks = ((self._position % POSITIONS == 0) & ~self._heard)[:, None]
+        here = self._position[:, None]
+        beat = torch.where(lacks, here, (here // POSITIONS + 1) * POSITIONS)
+        onset = self._onset.expand(len(songs), -1).clone()
+        onset[:, BAR_END] = length[:, 0]
+        return _NEVER * ((length > 0) & ((onset > beat) | (lacks & self._later)))
+
+    def advance(self, ids: Tensor) -> None:
+        """Take the next token (batch,) of each song; PAD changes nothing."""
+        onset = torch.where(ids == BAR_END, 0, self._onset[ids])
+        moved = onset != _NONE
+        self._position = torch.where(moved, onset, self._position)
+        self._heard = (self._heard & ~moved) | (ids == self._kick)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        self._position, self._heard = self._position[list(rows)], self._heard[list(rows)]
 
 
 class Chords:

@@ -20,6 +20,7 @@ class InTimeConfig(PolynomialDecayLRScheduleConfig):
     """Options of fairseq's `polynomial_decay`, so that one stands in for the other; of updates only warmup counts."""
 
     stop_time_hours: float = II("optimization.stop_time_hours")
+    total_num_update: float = 0.0
 
 
 @register_lr_scheduler("in_time", dataclass=InTimeConfig)

@@ -15,7 +15,7 @@ from fairseq_meloformer.words.scenes import read_yaml
 
 FILE: Final = Path(__file__).with_name("instruments.yaml")
 SIX: Final = frozenset({LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS})
-_ROLES: Final = {"lead": LEAD, "drums": DRUMS, "bass": BASS, "guitar": GUITAR, "piano": PIANO, "strings": STRINGS}
+ROLES: Final = {"lead": LEAD, "drums": DRUMS, "bass": BASS, "guitar": GUITAR, "piano": PIANO, "strings": STRINGS}
 _LISTED: Final = re.compile(
     r"\s*(?:,|、|，|/|&|\+|-(?=\s)|(?<![a-z])(?:and|or|nor|with|plus|vs)(?![a-z])|和|与|或|及|加|也不要|跟)*\s*(?:(?:the|a|an|any|some)\s+)?"
     r"(?:(?:soft|loud|quiet|slow|fast|gentle|warm|bright|dark|light|heavy|solo|lead|sad|deep|low|high|clean|big|small)\s+)*"
@@ -166,7 +166,7 @@ def _names() -> _Names:
         InputError: a program 0..128 is missing or without names, or a name stands twice.
     """
     content = read_yaml(FILE)
-    families = {family: tuple(_ROLES[role] for role in roles) for family, roles in content["families"].items()}
+    families = {family: tuple(ROLES[role] for role in roles) for family, roles in content["families"].items()}
     programs = content["programs"]
     if missing := [program for program in range(DRUMS + 1) if program not in programs]:
         raise InputError(f"{FILE} must name every program 0..{DRUMS}, but leaves out {missing}")

@@ -18,6 +18,7 @@ from fairseq_meloformer.words.form import lengths_of_parts, read_form, seconds_o
 from fairseq_meloformer.words.instruments import SIX, Instrument, alone, cast, instruments, name_of, roles_of
 from fairseq_meloformer.words.length import lengths
 from fairseq_meloformer.words.plain import plain
+from fairseq_meloformer.words.styles import Style, style
 from fairseq_meloformer.words.timeline import Section
 
 _MELODIC: Final = SIX - {DRUMS, BASS}
@@ -45,6 +46,7 @@ class Wishes:
         instruments: that are named, in the order of the text, the refused ones too.
         only: whether nothing but the named ones is to play: the text says so, or it names a melodic instrument.
         chords: over and over.
+        style: that is named.
         not_honoured: phrases that ask for what nothing here can do, with the reason.
         rest: the text without the figures that were read, for readers of words.
     """
@@ -58,6 +60,7 @@ class Wishes:
     instruments: tuple[Instrument, ...] = ()
     only: bool = False
     chords: Progression | None = None
+    style: Style | None = None
     not_honoured: tuple[str, ...] = ()
     rest: str = ""
 
@@ -65,6 +68,12 @@ class Wishes:
     def players(self) -> dict[int, int]:
         """By role of the six, the General MIDI program (128 = drums) that its track plays."""
         return cast([instrument.program for instrument in self.instruments if instrument.wanted])
+
+    @cached_property
+    def sounds(self) -> dict[int, int]:
+        """By role of the six, the program that its track plays if it plays: a named instrument, or one of the style."""
+        own = {} if self.style is None else self.style.players
+        return {role: program for role, program in own.items() if program not in self.players.values()} | self.players
 
     @property
     def playing(self) -> frozenset[int]:
@@ -98,6 +107,8 @@ class Wishes:
         if self.tempo is not None:
             yield f"{self.tempo:g} bpm"
         yield from filter(None, (self.key, self.metre))
+        if self.style is not None:
+            yield f"{self.style.name} style"
         if self.chords is not None:
             yield f"chords {self.chords.in_key(self.key)[0].name}"
         for role, program in self.players.items():
@@ -150,6 +161,7 @@ class _Reading:
             instruments=named,
             only=only,
             chords=chords,
+            style=style(self._lower),
             not_honoured=tuple(dict.fromkeys(self._refused)),
             rest=self._rest(),
         )

@@ -1,0 +1,48 @@
+"""How styles move: swing and pentatonic scales as a bias on tokens, and a bass drum on every beat."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from fairseq_meloformer.composing.parts import Part, part_at
+from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, index_of
+from fairseq_meloformer.tokens.codes import DRUM_PITCHES
+from fairseq_meloformer.tokens.vocabulary import Vocabulary
+
+# Nats: what they must overcome to be heard all the same.
+_OUTSIDE: Final = -4.0
+_THIRDS: Final = POSITIONS // 3
+_PENTATONIC: Final = (0, 2, 4, 7, 9)
+"""Pitch classes of both C major and A minor, the keys of normalised music, without fourth and seventh of the former."""
+_COMPOUND: Final = "6/8"
+
+
+def feel(vocabulary: Vocabulary, traits: Collection[str], metre: str) -> Tensor:
+    """What traits of styles add to the logits of tokens, whatever stands before them: (vocabulary,) nats.
+
+    Swing leaves the places where triplets are, of which the model chooses; eighths of compound metres are thirds of a
+    beat already.
+    """
+    bias = torch.zeros(len(vocabulary))
+    if "swing" in traits and metre != _COMPOUND:
+        onsets = vocabulary.range("o")
+        straight = torch.arange(len(onsets)) % _THIRDS != 0
+        bias[onsets.start : onsets.stop] += _OUTSIDE * straight
+    if "pentatonic" in traits:
+        pitches = vocabulary.range("p")[:DRUM_PITCHES]
+        classes = torch.arange(len(pitches)) % 12
+        bias[pitches.start : pitches.stop] += _OUTSIDE * ~torch.isin(classes, torch.tensor(_PENTATONIC))
+    return bias
+
+
+def kicks(songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -> Tensor | None:
+    """Positions of the bars that have a bass drum on every beat, 0 of the others: (songs, bars); None if none has."""
+    lengths = torch.tensor(
+        [
+            [int(LENGTHS[index_of(metre)]) * ("kick" in part_at(parts, bar).traits) for bar in range(bars)]
+            for parts, metre in zip(songs, metres, strict=True)
+        ]
+    )
+    return lengths if bool(lengths.any()) else None

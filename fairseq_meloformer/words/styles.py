@@ -1,0 +1,79 @@
+"""Styles by name (jazz, 中国风, techno): who plays in them, how fast, and what is kept of how they move."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.tokens.codes import TEMPI
+from fairseq_meloformer.words.instruments import ROLES
+from fairseq_meloformer.words.refusals import refused_before
+from fairseq_meloformer.words.scenes import LANGUAGES, are_texts, read_yaml
+
+FILE: Final = Path(__file__).with_name("styles.yaml")
+TRAITS: Final = frozenset({"swing", "pentatonic", "kick"})
+_PROGRAMS: Final = range(128)
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style that a text names; styles.yaml explains the fields.
+
+    Attributes:
+        name: in English.
+        players: General MIDI programs of tracks of the six, by the six's own programs.
+        tempo: the slowest and the fastest usual one, quarters per minute.
+        traits: some of `TRAITS`.
+    """
+
+    name: str
+    players: Mapping[int, int]
+    tempo: tuple[float, float]
+    traits: frozenset[str]
+
+    def tempo_at(self, position: float) -> float:
+        """A tempo within the usual ones, which are -1 (the slowest) to 1."""
+        slowest, fastest = self.tempo
+        return float(slowest * (fastest / slowest) ** ((1 + max(-1.0, min(1.0, position))) / 2))
+
+
+def style(text: str) -> Style | None:
+    """The first style that a lower-case text names and does not refuse; of several that begin there the longest."""
+    found = [
+        (match.start(), -match.end(), one)
+        for one, pattern in _styles()
+        for match in pattern.finditer(text)
+        if not refused_before(text, match.start())
+    ]
+    return min(found, key=lambda place: place[:2])[2] if found else None
+
+
+@cache
+def _styles() -> tuple[tuple[Style, re.Pattern[str]], ...]:
+    """The content of styles.yaml.
+
+    Raises:
+        InputError: an entry that is not of the form that the file explains.
+    """
+    content = read_yaml(FILE)
+    return tuple(_read(str(name), entry, content["music"]) for name, entry in content["styles"].items())
+
+
+def _read(name: str, entry: Mapping[str, Any], music: str) -> tuple[Style, re.Pattern[str]]:
+    players, tempo, traits = entry.get("players", {}), entry.get("tempo", (0, 0)), frozenset(entry.get("traits", ()))
+    holds = (
+        set(entry) <= {*LANGUAGES, "players", "tempo", "traits"}
+        and all(are_texts(entry.get(lang)) for lang in LANGUAGES)
+        and all(role in ROLES and program in _PROGRAMS for role, program in players.items())
+        and len(set(players.values())) == len(players)
+        and TEMPI[0] <= tempo[0] < tempo[1] <= TEMPI[-1]
+        and traits <= TRAITS
+    )
+    if not holds:
+        raise InputError(f"{FILE}, style {name!r}: must be as the file explains at its top, received {entry}")
+    english = "|".join(entry["en"]).replace("{music}", music)
+    pattern = re.compile(rf"(?<![a-z\d])(?:{english})(?![a-z])|{'|'.join(entry['zh'])}")
+    return Style(name, {ROLES[role]: program for role, program in players.items()}, tuple(tempo), traits), pattern
