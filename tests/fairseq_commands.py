@@ -11,8 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A command's process begins where fairseq has been imported, and what its optimisers import when they are made; that takes most of
-# its time. The plugin is not yet.
+# A command's process begins where fairseq has been imported, and what its optimisers import when they are made; that
+# takes most of its time. The plugin is not yet.
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
     ["fairseq.trainer", "fairseq.options", "torch._dynamo", "fairseq_meloformer.composing.composer"]
