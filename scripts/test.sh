@@ -30,5 +30,6 @@ python="$MELOFORMER_VENV/bin/python"
 "$python" -m mypy
 # Some hundred Pythons start: what pip did not compile is compiled by the first of them only.
 unset PYTHONDONTWRITEBYTECODE
-# Two workers with one thread each: the tests' models are too small to profit from more threads.
-OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist worksteal "$@"
+# Two workers with one thread each: the tests' models are too small to profit from more threads. A file's tests share what is
+# made for them.
+OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

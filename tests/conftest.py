@@ -11,6 +11,16 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# Those that take longest begin first, so that no worker of several is left with one at the end.
+LONG = [
+    f"test_{name}.py" for name in ("own_data", "end_to_end", "training_scripts", "campaigns", "browser", "two_at_once")
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 _FURTHER = [f"pop909/{number:03d}.mid" for number in (1, 14, 26, 128, 759)]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

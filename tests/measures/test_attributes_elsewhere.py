@@ -12,11 +12,11 @@ from fairseq_meloformer.measures.passage import Song
 
 @pytest.fixture(scope="module")
 def some_files(shared, tmp_path_factory):
-    """25 files of the real music."""
+    """12 files of the real music."""
     folder = tmp_path_factory.mktemp("some")
     with tarfile.open(shared / "data" / "midi.tar.gz") as archive:
         members = [member for member in archive.getmembers() if member.name.endswith(".mid")]
-        chosen = sorted(members, key=lambda member: member.name)[:: len(members) // 25][:25]
+        chosen = sorted(members, key=lambda member: member.name)[:: len(members) // 12][:12]
         archive.extractall(folder, sorted(chosen, key=lambda member: member.offset), filter="data")
     return [folder / member.name for member in chosen]
 
