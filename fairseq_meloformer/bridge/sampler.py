@@ -13,6 +13,7 @@ from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.errors import InputError
 
 Method = Literal["deterministic", "posterior"]
+_MOST_STEPS: Final = 10_000
 
 # Sampling starts at this tan(theta), short of infinity, and leaves z_music's share of the start out. An error of
 # epsilon counts tan(theta) times in z_music, so that form starts where the share, 4 % of the variance, is still small.
@@ -30,10 +31,10 @@ def times(process: BridgeProcess, steps: int) -> Tensor:
     """Times (steps + 1,) in float64 from near the text end down to 0, between which a sampler steps.
 
     Raises:
-        InputError: no step.
+        InputError: no step, or more than anybody can wait for.
     """
-    if steps < 1:
-        raise InputError(f"a sampler takes at least one step; received {steps}")
+    if not 1 <= steps <= _MOST_STEPS:
+        raise InputError(f"a sampler takes at least one step and at most {_MOST_STEPS}; received {steps}")
     falling = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     angles = math.atan(_START[process.prediction]) * falling[:-1] ** _ANGLE_POWER
     return torch.cat([process.time(angles), falling[-1:]])

@@ -28,6 +28,7 @@ from fairseq_meloformer.words.prompts import Prompt, Request, from_texts
 from fairseq_meloformer.words.timeline import bar_range
 
 _S = TypeVar("_S", Settings, Sampling)
+_MOST_PIECES: Final = 100_000  # of one prompt
 _TRACKS: Final = {name.lower(): program for program, name in NAMES.items()}
 
 
@@ -275,7 +276,7 @@ def _check(args: argparse.Namespace) -> None:
             not (args.text and args.prompts) and bool(args.text or args.prompts or args.original),
             "give either texts or --prompts FILE",
         ),
-        (args.count >= 1, f"--count must be at least 1, received {args.count}"),
+        (1 <= args.count <= _MOST_PIECES, f"--count must be from 1 to {_MOST_PIECES}, received {args.count}"),
         (args.batch_size >= 1, f"--batch-size must be at least 1, received {args.batch_size}"),
         (args.bars is None or args.bars >= 1, f"--bars must be at least 1, received {args.bars}"),
         (not (args.no_injection and args.plan_from), "--no-injection leaves no use for --plan-from: give one of them"),

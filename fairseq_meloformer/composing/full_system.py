@@ -47,6 +47,7 @@ QUANTILES: Final = "quantiles.json"
 
 # Added to logits of what must or must not come: more than any logit; the grammar still has the last word.
 _MUST: Final = 1e4
+_MOST_CANDIDATES: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +71,9 @@ class DecodingControl:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        if self.best_of < 1 or not 0 <= self.strength <= 10:
+        if not 1 <= self.best_of <= _MOST_CANDIDATES or not 0 <= self.strength <= 10:
             raise InputError(
-                f"the full system needs at least 1 candidate and a tilt of 0 to 10, received {self.best_of} and "
+                f"the full system needs 1 to {_MOST_CANDIDATES} candidates and a tilt of 0 to 10, received {self.best_of} and "
                 f"{self.strength}"
             )
 

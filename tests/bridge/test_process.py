@@ -211,5 +211,6 @@ def test_times_differ_per_item() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, object], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         BridgeProcess(**settings)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="at least one step"):
-        times(BridgeProcess(), 0)
+    for steps in (0, 10**12):
+        with pytest.raises(InputError, match=f"at least one step and at most 10000; received {steps}"):
+            times(BridgeProcess(), steps)

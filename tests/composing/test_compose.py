@@ -6,6 +6,7 @@ import re
 
 import miditoolkit
 import mido
+import numpy as np
 import pytest
 import torch
 from injection.models import bridge, museformer
@@ -99,8 +100,9 @@ def test_a_second_run_is_refused_before_it_touches_the_first_ones_pieces(models,
     assert (tmp_path / "rain-0.mid").read_bytes() == b"being written"
 
 
-def test_files_that_were_deleted_or_not_wanted_before_are_made_by_the_next_run(models, tmp_path):
-    base = ["compose", "rain", "snow", "--output", str(tmp_path), "--bars", "1", "--no-audio", *models]
+def test_files_that_were_deleted_or_not_wanted_before_are_made_by_the_next_run(models, tmp_path, monkeypatch):
+    everything = ["compose", "rain", "snow", "--output", str(tmp_path), "--bars", "1", *models]
+    base = [*everything, "--no-audio"]
     assert cli.main([*base, "--no-picture"]) == 0
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.mid")}
     (tmp_path / "rain-0.mid").unlink()
@@ -110,6 +112,15 @@ def test_files_that_were_deleted_or_not_wanted_before_are_made_by_the_next_run(m
     assert cli.main(base) == 0
     assert {path.name for path in tmp_path.glob("*.png")} == {"rain-0.png", "snow-0.png"}
     assert [sorted(row["files"]) for row in manifest(tmp_path)] == [["midi", "picture"]] * 2
+    monkeypatch.setattr(audio, "can_render", lambda: True)
+    monkeypatch.setattr(audio, "soundfont", lambda: tmp_path)
+    second = np.zeros((audio.RATE, 2), np.float32)  # random weights hold notes for minutes
+    monkeypatch.setattr(audio, "synthesise", lambda *_: iter([second]))
+    for kind in ("wav", "musicxml"):
+        assert cli.main([*everything, "--score"]) == 0
+        assert {path.name for path in tmp_path.glob(f"*.{kind}")} == {f"rain-0.{kind}", f"snow-0.{kind}"}
+        assert all({"midi", "picture", "sound", "score"} <= row["files"].keys() for row in manifest(tmp_path))
+        (tmp_path / f"snow-0.{kind}").unlink()
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.mid")} == before
     assert not list(tmp_path.glob(".*"))
 
@@ -180,7 +191,8 @@ def test_a_score_is_written_on_demand_with_a_part_for_each_instrument(models, tm
     [
         ([], "either texts or --prompts"),
         (["rain", "--prompts", "x"], "either texts or --prompts"),
-        (["rain", "--count", "0", "--bars", "-1"], "--count must be at least 1, received 0; --bars"),
+        (["rain", "--count", "0", "--bars", "-1"], "--count must be from 1 to 100000, received 0; --bars"),
+        (["rain", "--count", "1000000000000"], "--count must be from 1 to 100000, received 1000000000000"),
         (["rain", "--no-injection", "--plan-from", "x"], "no use for --plan-from"),
         (["--prompts", "missing.txt"], "there is no file missing.txt"),
         (["rain", "rain"], "'rain' comes twice"),

@@ -285,7 +285,7 @@ def test_of_two_candidates_that_are_equally_near_the_one_with_the_named_instrume
     assert nearest([alone, both], [part], QUANTILES) is both
 
 
-@pytest.mark.parametrize("wrong", [{"best_of": 0}, {"strength": -1.0}])
+@pytest.mark.parametrize("wrong", [{"best_of": 0}, {"best_of": 10**12}, {"strength": -1.0}])
 def test_means_are_checked(wrong):
-    with pytest.raises(InputError, match="at least 1 candidate and a tilt of 0 to 10"):
+    with pytest.raises(InputError, match="needs 1 to 1000 candidates and a tilt of 0 to 10"):
         DecodingControl(Reader(), QUANTILES, **wrong)
