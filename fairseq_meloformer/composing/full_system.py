@@ -73,8 +73,8 @@ class DecodingControl:
         """Refuse what cannot be."""
         if not 1 <= self.best_of <= _MOST_CANDIDATES or not 0 <= self.strength <= 10:
             raise InputError(
-                f"the full system needs 1 to {_MOST_CANDIDATES} candidates and a tilt of 0 to 10, received {self.best_of} and "
-                f"{self.strength}"
+                f"the full system needs 1 to {_MOST_CANDIDATES} candidates and a tilt of 0 to 10, received "
+                f"{self.best_of} and {self.strength}"
             )
 
     @classmethod
