@@ -56,11 +56,22 @@ from fairseq_meloformer.museformer.checkpoints import read_state
 print(read_state(sys.argv[1])["optimizer_history"][-1]["num_updates"])' "$1"
 }
 
-# Whether a training has had its updates: fairseq would add one whenever it is asked again.
+# A share of the --stop-time-hours among options, or 0, which is no limit, where there are none: part_of_time SHARE OPTIONS
+part_of_time() {
+    awk -v share="$1" -v hours="$(value_of --stop-time-hours "${@:2}")" 'BEGIN { printf "%.6f\n", share * hours }'
+}
+
+# Whether a training has had its updates or its time: fairseq would add an update whenever it is asked again.
 is_finished() {
-    local last asked
-    last="$(value_of --save-dir "$@")/checkpoint_last.pt" asked="$(value_of --max-update "$@")"
-    [ "${asked:-0}" -gt 0 ] && [ -e "$last" ] && [ "$(updates_of "$last")" -ge "$asked" ]
+    local last
+    last="$(value_of --save-dir "$@")/checkpoint_last.pt"
+    [ -e "$last" ] && "$MELOFORMER_VENV/bin/python" -c '
+import sys
+from fairseq_meloformer.museformer.checkpoints import read_state
+state, asked = read_state(sys.argv[1]), [float(number or 0) for number in sys.argv[2:]]
+had = state["optimizer_history"][-1]["num_updates"], state["extra_state"]["previous_training_time"] / 3600
+sys.exit(not any(0 < most <= done for most, done in zip(asked, had, strict=True)))' \
+        "$last" "$(value_of --max-update "$@")" "$(value_of --stop-time-hours "$@")"
 }
 
 # `--gpus N` among a script's arguments goes to `gpus`, all others to `rest`: take_gpus "$@"; set -- "${rest[@]}"

@@ -34,6 +34,9 @@ WEIGHTS = {"train": 8, "tune": 5, "extract": 1, "embed": 1, "bridge": 4, "compos
 FIRST_PIECES = ("暴风雨", "a slow lullaby, high and soft", "a lively dance", "江南烟雨")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST = 20.0  # seconds of a training, however little of the budget is left
+_AROUND = (
+    120.0  # seconds for what is around a training: programs that start, songs that are read, a model that is written
+)
 
 
 @dataclass(frozen=True)
@@ -167,18 +170,13 @@ class Run:
     def _do(self, stage: Stage, said: str, given: float) -> None:
         log = self._path.parent / "logs" / f"{stage.name}.log"
         log.parent.mkdir(exist_ok=True)
-        # Updates on beginnings are counted, not timed: few of them where there is little time.
-        environment = os.environ | {
-            "MELOFORMER_BEGINNINGS": str(min(240, int(given / (60 if stage.name == "train" else 10))))
-        }
         before, began = self._known["spent"].get(stage.name, 0.0), time.monotonic()
         with log.open("a", encoding="utf-8") as file:
             process = subprocess.Popen(  # noqa: S603  our own scripts
-                list(map(str, stage.command(0.8 * given))),
+                list(map(str, stage.command(given - min(0.2 * given, _AROUND)))),
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=environment,
                 start_new_session=True,
             )
             try:

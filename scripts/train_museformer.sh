@@ -48,7 +48,7 @@ if [ -n "$finish" ]; then
     [ ! -e "$here/checkpoint_last.pt" ] || start=()
     # A rate that has risen until update `begin` falls from there on.
     train "$@" --save-dir "$here" "${start[@]}" --warmup-updates "$begin" \
-        --total-num-update "$((begin + finish))" --max-update "$((begin + finish))"
+        --total-num-update "$((begin + finish))" --max-update "$((begin + finish))" --stop-time-hours 0
     "$MELOFORMER_VENV/bin/meloformer" convert "$here/checkpoint_last.pt" "$save"
     say "ready: $save; scripts/tune_museformer.sh teaches it to follow plans"
     exit
@@ -58,7 +58,8 @@ start=()
 if [ ! -e "$songs" ] && [ "${MELOFORMER_BEGINNINGS:-600}" -gt 0 ]; then
     beginnings="$save/beginnings"
     first="$(at_most "$((2 * ${MELOFORMER_BEGINNINGS:-600}))" "$@")" # half of a short training at most
-    train "$@" --save-dir "$beginnings" --max-update "$(((first + 1) / 2))" --truncate-train 512 --max-tokens 2048
+    train "$@" --save-dir "$beginnings" --max-update "$(((first + 1) / 2))" --truncate-train 512 --max-tokens 2048 \
+        --stop-time-hours "$(part_of_time 0.1 "$@")"
     start=(--restore-file "$beginnings/checkpoint_last.pt" --reset-dataloader)
 fi
 train --save-dir "$save/songs" "${start[@]}" "$@"

@@ -6,8 +6,9 @@
 # batches, so that what distant bars tell is not unlearnt. With --train-summary-projections-only among the options nothing changes
 # but how summaries are read, 12 % of the parameters: for a model that others use too. Options override those below. Stopped at
 # any moment, the same command goes on; OUT is a model (safetensors) at the end, which knows its scope and how many bars its songs
-# had. MELOFORMER_BEGINNINGS (240) is how many updates on short beginnings come last. --gpus N: so many GPUs, or on a CPU so many
-# processes, share the work; without it all GPUs, or one process.
+# had. MELOFORMER_BEGINNINGS (240) is how many updates on short beginnings come last; of --stop-time-hours they take 15 %, with
+# --lr-scheduler in_time all of these. --gpus N: so many GPUs, or on a CPU so many processes, share the work; without it all GPUs, or
+# one process.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -33,13 +34,19 @@ summaries=(--plan-through --attribute-weight 4)
 tune --save-dir "$out/songs" --finetune-from-model "$model" "${summaries[@]}" --first-bar-below 33 \
     --plan-probability 0.7 --plan-near "[None, None, None, None, None, None, (), (1,)]" --tempo-weight 12 \
     --truncate-train 4096 --crop-train --max-tokens 8192 --vary-train 0.5 \
-    --lr 3e-4 --warmup-updates 60 --total-num-update 1500 --max-update 1500 "$@"
+    --lr 3e-4 --warmup-updates 60 --total-num-update 1500 --max-update 1500 "$@" \
+    --stop-time-hours "$(part_of_time 0.85 "$@")"
 
-last="$(at_most "${MELOFORMER_BEGINNINGS:-240}" "$@")"
+ending=()
+if [ "$(value_of --lr-scheduler "$@")" != in_time ]; then
+    last="$(at_most "${MELOFORMER_BEGINNINGS:-240}" "$@")"
+    ending=(--lr-scheduler polynomial_decay --total-num-update "$last" --max-update "$last")
+fi
 # A song's first tempo sets its pace, but is one token of thousands: last, some minutes of little more than beginnings.
 tune --save-dir "$out/beginnings" --finetune-from-model "$out/songs/checkpoint_last.pt" --train-summary-projections-only \
     --plan-probability 0.9 --tempo-weight 100 "$@" \
-    --truncate-train 256 --max-tokens 8192 --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 20 --total-num-update "$last" --max-update "$last"
+    --truncate-train 256 --max-tokens 8192 --lr 1e-3 --warmup-updates 20 ${ending[@]+"${ending[@]}"} \
+    --stop-time-hours "$(part_of_time 0.15 "$@")"
 "$MELOFORMER_VENV/bin/meloformer" convert "$out/beginnings/checkpoint_last.pt" "$out"
 [ ! -e "$data/quantiles.json" ] || cp "$data/quantiles.json" "$out/"
 say "ready: $out"

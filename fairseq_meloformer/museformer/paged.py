@@ -51,6 +51,7 @@ class Pages:
         self._bias[pages[-1]] = self._empty
         self._bias[pages[-1], :, : places % _PAGE] = 0
         self.used[song] = places
+        self._changed = True
 
     def content(self, song: int, first: int) -> Tensor:
         """Keys and values (layers, 2, heads, places, head_dim) of a song from the place `first` on."""
@@ -66,10 +67,12 @@ class Pages:
                 self._bias[self._pages[song][-1]] = self._empty
         if self._changed:
             self._look()
-        newest = [
-            pages[-1] * self._page_slots + used % _PAGE for pages, used in zip(self._pages, self.used, strict=True)
-        ]
-        self._slots = self._index(newest)[:, None, None] + self._of_heads
+            newest = [
+                pages[-1] * self._page_slots + used % _PAGE for pages, used in zip(self._pages, self.used, strict=True)
+            ]
+            self._slots = self._index(newest)[:, None, None] + self._of_heads
+        else:
+            self._slots += 1  # nothing that a GPU would have to wait for
         self._bias.view(-1)[self._slots[:, 0]] = 0
         self.used = [used + 1 for used in self.used]
 
@@ -96,7 +99,7 @@ class Pages:
         return (mixed.view(-1, heads, head_dim) / total[..., None]).flatten(1)
 
     def _look(self) -> None:
-        """Prepare what `attend` needs for as long as no page changes hands."""
+        """Prepare what `attend` needs for as long as every song goes on in its last page."""
         pages, songs = len(self._owner), len(self.used)
         _, _, reserved, heads, _, head_dim = self._content.shape
         self._page_slots = heads * _PAGE

@@ -123,8 +123,16 @@ def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, shared, t
     data, model = tmp_path / "data", shared / "museformer" / "golden" / "tiny4_checkpoint_0.10.2_layout.pt"
     shutil.copytree(corpus.data, data)
     Quantiles.fit(measure(line.split()) for line in corpus.songs["train"]).save(data / "quantiles.json")
-    options = [*SMALL, "--max-update", 3, *(["--train-summary-projections-only"] if doors else [])]
-    printed = scripts("tune", model, data, tmp_path / "tuned", *options, *([] if doors else ["--gpus", 2]))
+    in_time = ("--lr-scheduler", "in_time", "--stop-time-hours", 1e-4, "--max-update", 0)
+    options = [*SMALL, *((*in_time, "--train-summary-projections-only") if doors else ("--max-update", 3, "--gpus", 2))]
+    printed = scripts("tune", model, data, tmp_path / "tuned", *options)
+    if doors:
+        done = (tmp_path / "tuned" / "model.safetensors").read_bytes()
+        assert scripts("tune", model, data, tmp_path / "tuned", *options).count("finished already") == 2
+        assert (tmp_path / "tuned" / "model.safetensors").read_bytes() == done
+        for name, share in (("songs", 0.85), ("beginnings", 0.15)):
+            trained = read_state(tmp_path / "tuned" / name / "checkpoint_last.pt")
+            assert trained["optimizer_history"][-1]["lr_scheduler_state"]["spent"] >= 0.36 * share
     assert ("training on 2 devices" in printed) == (not doors)
     assert ("attribute_error" in printed) == (not doors)
     before, tuned = (MuseFormer.from_pretrained(path) for path in (model, tmp_path / "tuned"))
