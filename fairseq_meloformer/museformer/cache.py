@@ -143,6 +143,8 @@ class DecodingCache:
     def step(self, tokens: Tensor) -> Tensor:
         """Logits (batch, vocabulary) of what follows one more token (batch,) per song."""
         model = self.model
+        # Read at once: later a GPU would have to finish the step before.
+        ended = [row for row, token in enumerate(tokens.tolist()) if token == BAR_END]
         self._beats = self._embedding.latest(tokens, self._beats)
         hidden = self._embedding(tokens, self._beats) + self._in_bar
         for group in self._groups:
@@ -151,7 +153,7 @@ class DecodingCache:
             group, place = self._place[index]
             projected = layer.project(hidden).view(len(tokens), 3, model.config.heads, -1)
             hidden = layer.finish(hidden, group.windows.attend(place, projected))
-        if ended := [row for row, token in enumerate(tokens.tolist()) if token == BAR_END]:
+        if ended:
             self._context.run(self._end_bars, ended)
         self.logits = self._output(self._norm(hidden))
         return self.logits
