@@ -73,7 +73,8 @@ def stages(midi: Path, out: Path, size: str) -> list[Stage]:
         return ["bash", SCRIPTS / f"{name}.sh", *arguments]
 
     def prepared() -> float:
-        return _lines(data / "songs.jsonl", data / "rejected.jsonl") / max(1, len(find(midi)))
+        settled = _lines(data / "songs.jsonl", data / "rejected.jsonl") / max(1, len(find(midi)))
+        return 0.75 * settled + 0.15 * (data / "prepare.json").is_file()  # then splits are written, and binarised
 
     def extracted() -> float:
         wanted = _lines(*data.glob("bin/*.items.jsonl"))

@@ -73,7 +73,7 @@ class Pages:
             self._slots = self._index(newest)[:, None, None] + self._of_heads
         else:
             self._slots += 1  # nothing that a GPU would have to wait for
-        self._bias.view(-1)[self._slots[:, 0]] = 0
+        self._bias.view(-1).index_fill_(0, self._slots[:, 0].flatten(), 0)
         self.used = [used + 1 for used in self.used]
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
