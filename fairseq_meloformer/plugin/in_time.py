@@ -19,11 +19,8 @@ _STEADY = 0.6  # of the time the rate stays where it is
 class InTimeConfig(PolynomialDecayLRScheduleConfig):
     """Options of fairseq's `polynomial_decay`, so that one stands in for the other; of updates only warmup counts."""
 
-    total_num_update: float = (
-        0  # the parent's stands for --max-update, which fairseq does not find when it is not given
-    )
     stop_time_hours: float = II("optimization.stop_time_hours")
-    total_num_update: float = 0.0
+    total_num_update: float = 0.0  # fairseq does not find the --max-update that the parent's stands for where none is given
 
 
 @register_lr_scheduler("in_time", dataclass=InTimeConfig)
