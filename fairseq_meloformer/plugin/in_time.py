@@ -20,7 +20,7 @@ class InTimeConfig(PolynomialDecayLRScheduleConfig):
     """Options of fairseq's `polynomial_decay`, so that one stands in for the other; of updates only warmup counts."""
 
     stop_time_hours: float = II("optimization.stop_time_hours")
-    total_num_update: float = 0.0  # fairseq does not find the --max-update that the parent's stands for where none is given
+    total_num_update: float = 0.0  # the parent's is --max-update, which fairseq does not find where none is given
 
 
 @register_lr_scheduler("in_time", dataclass=InTimeConfig)
