@@ -165,6 +165,11 @@ class Run:
             if stage.name not in self._known["given"]:
                 left = self._budget - sum(taken for name, taken in spent.items() if name != stage.name)
                 self._known["given"][stage.name] = max(_SHORTEST, left * WEIGHTS.get(stage.name, later) / later)
+            if stage.share is None and self._known["given"][stage.name] == _SHORTEST:
+                _say(
+                    f"{said}: --budget is spent, so it trains for seconds; in another OUT, with more, it is better",
+                    end="\n",
+                )
             self._do(stage, said, self._known["given"][stage.name])
             _say(f"{said}, done in {_words(spent[stage.name])}", end="\n")
 

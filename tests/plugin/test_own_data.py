@@ -184,3 +184,10 @@ def test_trainings_share_what_is_left_of_the_budget(module, tmp_path):
     run.run([stage(name) for name in ("tune", "bridge", "compose")])
     assert dict(taken) == pytest.approx({"tune": 900, "bridge": 1440, "compose": 1800}, abs=5)
     assert module.Run(tmp_path, {"midi": "m", "size": "mini"}, 1800)
+
+
+def test_a_training_for_which_no_time_is_left_says_so(module, tmp_path, capsys):
+    made = iter([False, True])
+    training = module.Stage("bridge", lambda _: ["true"], lambda: next(made))
+    module.Run(tmp_path, {"midi": "m", "size": "mini"}, 10).run([training])
+    assert "stage 1 of 1: bridge: --budget is spent" in capsys.readouterr().out
