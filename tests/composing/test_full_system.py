@@ -6,7 +6,7 @@ import pytest
 import torch
 from injection.models import bridge, museformer
 
-from fairseq_meloformer.composing.choosing import drone, nearest, shortfall
+from fairseq_meloformer.composing.choosing import drone, extremes, nearest, shortfall, unlike
 from fairseq_meloformer.composing.composer import Composer
 from fairseq_meloformer.composing.full_system import DecodingControl, quantiles_of, shift_to
 from fairseq_meloformer.composing.parts import Part
@@ -274,6 +274,29 @@ def test_of_two_candidates_that_are_equally_near_the_one_that_moves_is_kept():
         for tokens in (bar(38, 50, 26, 38) * 4, bar(36, 38, 41, 45) * 4)
     )
     assert nearest([still, moving], [part], QUANTILES) is nearest([moving, still], [part], QUANTILES) is moving
+
+
+def test_music_that_goes_nowhere_and_music_that_only_repeats_are_unlike_music():
+    phrase = bar(60, 64, 67, 72) + bar(59, 62, 65, 69) + bar(57, 60, 64, 71) + bar(55, 59, 62, 66)
+    other = bar(72, 64, 60, 57) + bar(65, 69, 65, 62) + bar(64, 66, 64, 60) + bar(62, 59, 55, 50)
+    song, loop = (
+        phrase + other + phrase[: len(phrase) // 2] + other[len(other) // 2 :],
+        bar(60, 64, 67, 71, 69, 65, 62) * 8,
+    )
+    wandering = [token for up in range(8) for token in bar(60 + up, 71 - up, 62 + 2 * up, 54 + up)]
+    like, twice, never = (unlike(Song(tokens).passage()) for tokens in (song, loop, wandering))
+    assert like < 0.1
+    assert min(twice, never) > 0.5
+
+
+def test_of_two_candidates_that_reach_what_is_asked_the_one_inside_the_corpus_is_kept():
+    part = Part(0, None, {"register": 0.5}, Wishes())
+    inside, beyond = (
+        Piece(Request("high", bars=4), tokens, remi.decode(tokens))
+        for tokens in (bar(60, 64, 67, 65) * 4, bar(84, 88, 91, 89) * 4)
+    )
+    assert extremes(measure(beyond.midi)) > extremes(measure(inside.midi))
+    assert nearest([beyond, inside], [part], QUANTILES) is nearest([inside, beyond], [part], QUANTILES) is inside
 
 
 def test_of_two_candidates_that_are_equally_near_the_one_with_the_named_instruments_is_kept():
