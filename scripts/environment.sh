@@ -44,8 +44,15 @@ sole_writer() {
     rank="$(value_of --distributed-rank "${@:2}")"
     [ "${rank:-0}" = 0 ] && [ -z "${TORCHRUN-}" ] || return 0
     mkdir -p "$1"
-    exec 9>>"$1/.script.lock"
-    "$MELOFORMER_VENV/bin/python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null ||
+    exec 9<"$1" # the folder itself is locked, so that nothing is left in it
+    "$MELOFORMER_VENV/bin/python" -c '
+import fcntl, sys
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(1)
+except OSError:
+    pass  # some network file systems have no locks' ||
         fail "$1 is being written to by another run: wait for it, stop it, or give another folder"
 }
 

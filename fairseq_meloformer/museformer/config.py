@@ -100,10 +100,10 @@ class MuseFormerConfig:
             problems.append(f"patterns must be 1 or one per layer ({self.layers}), received {len(self.patterns)}")
         if self.chunking not in CHUNKINGS:
             problems.append(f"chunking must be one of {', '.join(CHUNKINGS)}, received {self.chunking!r}")
-        if self.ahead < 0:
-            problems.append(f"ahead must be at least 0 (the own bar alone), received {self.ahead}")
-        if self.most_bars is not None and self.most_bars < FEWEST_BARS:
-            problems.append(f"most_bars must be at least {FEWEST_BARS} or None, received {self.most_bars}")
+        if not 0 <= self.ahead <= LARGEST:
+            problems.append(f"ahead must be from 0 (the own bar alone) to {LARGEST}, received {self.ahead}")
+        if self.most_bars is not None and not FEWEST_BARS <= self.most_bars <= LARGEST:
+            problems.append(f"most_bars must be from {FEWEST_BARS} to {LARGEST} or None, received {self.most_bars}")
         if problems:
             raise InputError("MuseFormer configuration: " + "; ".join(problems))
 
