@@ -211,10 +211,10 @@ class Order:
         """The plan of the song, if one is given."""
         return None if self.song is None else plan_of(composer.model, self.song)[0]
 
-    def made_with(self, args: argparse.Namespace, composer: Composer) -> dict[str, Any]:
+    def made_with(self, args: argparse.Namespace, settings: Settings, composer: Composer) -> dict[str, Any]:
         """What the manifest says of how the pieces are made."""
         return {
-            **made_with(self.settings(args), composer),
+            **made_with(settings, composer),
             **({"plan_from": sha256_file(args.plan_from)} if args.plan_from else {}),
             **_anew(self.passage, self.original),
             **({} if args.dtype == "float32" else {"dtype": args.dtype}),
@@ -229,6 +229,7 @@ def is_controlled(args: argparse.Namespace) -> bool:
 def run(args: argparse.Namespace) -> int:
     """Compose, and print the path of each piece as it is written."""
     order = Order.of(args)
+    settings = order.settings(args)
     composer = Composer.from_pretrained(
         args.model,
         None if args.no_injection or args.plan_from else args.bridge,
@@ -241,7 +242,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with PieceFolder(
         args.output,
-        order.made_with(args, composer),
+        order.made_with(args, settings, composer),
         picture=not args.no_picture,
         sound=not args.no_audio,
         score=args.score,
@@ -251,7 +252,7 @@ def run(args: argparse.Namespace) -> int:
             composer,
             folder,
             order.jobs,
-            order.settings(args),
+            settings,
             batch_size=args.batch_size,
             oracle=order.oracle(composer),
             passage=order.passage,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.composing.parts import Part, part_at
-from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, index_of
+from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, beat_of, index_of
 from fairseq_meloformer.tokens.codes import DRUM_PITCHES
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
@@ -16,7 +16,6 @@ _OUTSIDE: Final = -4.0
 _THIRDS: Final = POSITIONS // 3
 _PENTATONIC: Final = (0, 2, 4, 7, 9)
 """Pitch classes of both C major and A minor, the keys of normalised music, without fourth and seventh of the former."""
-_COMPOUND: Final = "6/8"
 
 
 def feel(vocabulary: Vocabulary, traits: Collection[str], metre: str) -> Tensor:
@@ -26,7 +25,7 @@ def feel(vocabulary: Vocabulary, traits: Collection[str], metre: str) -> Tensor:
     beat already.
     """
     bias = torch.zeros(len(vocabulary))
-    if "swing" in traits and metre != _COMPOUND:
+    if "swing" in traits and beat_of(index_of(metre)) == POSITIONS:
         onsets = vocabulary.range("o")
         straight = torch.arange(len(onsets)) % _THIRDS != 0
         bias[onsets.start : onsets.stop] += _OUTSIDE * straight

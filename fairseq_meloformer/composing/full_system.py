@@ -31,7 +31,7 @@ from fairseq_meloformer.measures.attributes import Value
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
 from fairseq_meloformer.midi.general_midi import SOUNDS, can_play
-from fairseq_meloformer.museformer.bias import Bias
+from fairseq_meloformer.museformer.bias import MUST, Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.pretrained import MUSEFORMER
 from fairseq_meloformer.tokens import remi
@@ -45,8 +45,6 @@ from fairseq_meloformer.words.prompts import Request, seed_of
 QUANTILES: Final = "quantiles.json"
 """File beside a model: quantiles of the axes in what it writes without injection, or in its corpus."""
 
-# Added to logits of what must or must not come: more than any logit; the grammar still has the last word.
-_MUST: Final = 1e4
 _MOST_CANDIDATES: Final = 1000
 
 
@@ -160,9 +158,9 @@ class DecodingControl:
         asked = dict(zip(part.profile, moved.tolist(), strict=True))
         bias = tilt(vocabulary, asked, part.required | part.usual) + feel(vocabulary, part.traits, metre)
         if part.tempo is not None:
-            bias[vocabulary.ids([f"t-{int(tempo_code(part.tempo))}"])] += _MUST
+            bias[vocabulary.ids([f"t-{int(tempo_code(part.tempo))}"])] += MUST
         for program in SIX - part.programs:
-            bias[_instrument(vocabulary, program)] -= _MUST
+            bias[_instrument(vocabulary, program)] -= MUST
         return bias, leap_tilt(asked)
 
 

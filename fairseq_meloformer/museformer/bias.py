@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 _OCTAVE: Final = 12
+MUST: Final = 1e4
+"""Nats for what must or, less them, must not come: more than any logit; the grammar still has the last word."""
 _NONE: Final = -1
 _TAIL: Final = 512
 _BASS_DRUM: Final = 36
-_NEVER: Final = -1e4
-"""More than any logit; the grammar still has the last word."""
 
 
 class Harmony(NamedTuple):
@@ -88,8 +88,11 @@ class Biased:
         self._tokens = bias.tokens.to(device)
         self._leaps = bias.leaps.to(device)
         self._line = TopLine(bias.vocabulary, prompts, device) if bool(bias.leaps.any()) else None
-        self._chords = None if bias.harmony is None else Chords(bias.vocabulary, bias.harmony, len(prompts), device)
-        self._kicks = None if bias.kicks is None else Kicks(bias.vocabulary, bias.kicks, device)
+        self._rules: list[Kicks | Chords] = []
+        if bias.kicks is not None:
+            self._rules.append(Kicks(bias.vocabulary, bias.kicks, device))
+        if bias.harmony is not None:
+            self._rules.append(Chords(bias.vocabulary, bias.harmony, len(prompts), device))
         self._songs = torch.arange(len(prompts), device=device)
 
     def now(self, bars: Tensor) -> Tensor:
@@ -98,28 +101,24 @@ class Biased:
         tokens = self._tokens[self._songs, bars]
         if self._line is not None:
             tokens = tokens + self._leaps[self._songs, bars][:, None] * self._line.moved()
-        if self._kicks is not None:
-            tokens = tokens + self._kicks.now(self._songs, bars)
-        return tokens if self._chords is None else tokens + self._chords.now(self._songs, bars)
+        for rule in self._rules:
+            tokens = tokens + rule.now(self._songs, bars)
+        return tokens
 
     def advance(self, ids: Tensor) -> None:
         """Take the next token (batch,) of each song."""
         if self._line is not None:
             self._line.advance(ids)
-        if self._chords is not None:
-            self._chords.advance(self._songs, ids)
-        if self._kicks is not None:
-            self._kicks.advance(ids)
+        for rule in self._rules:
+            rule.advance(self._songs, ids)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the songs of these rows, in this order."""
         self._songs = self._songs[list(rows)]
         if self._line is not None:
             self._line.select(rows)
-        if self._chords is not None:
-            self._chords.select(rows)
-        if self._kicks is not None:
-            self._kicks.select(rows)
+        for rule in self._rules:
+            rule.select(rows)
 
 
 class Kicks:
@@ -132,13 +131,11 @@ class Kicks:
     """
 
     def __init__(self, vocabulary: "Vocabulary", lengths: Tensor, device: torch.device) -> None:
-        size, onsets, pitches = len(vocabulary), vocabulary.range("o"), vocabulary.range("p")
-        self._lengths = lengths.to(device)
-        self._onset = torch.full((size,), _NONE, device=device)
-        self._onset[onsets.start : onsets.stop] = torch.arange(len(onsets), device=device)
+        pitches = vocabulary.range("p")
+        self._lengths, self._onset = lengths.to(device), _onsets(vocabulary, device)
         self._kick = pitches.start + DRUM_PITCHES + _BASS_DRUM
         # Drums are written first in a moment, and from the highest down: what comes later would leave out this one.
-        self._later = torch.zeros(size, dtype=torch.bool, device=device)
+        self._later = torch.zeros(len(vocabulary), dtype=torch.bool, device=device)
         self._later[pitches.start + DRUM_PITCHES : self._kick] = True
         self._later[[token for token in vocabulary.range("i") if vocabulary.symbols[token] != f"i-{DRUMS}"]] = True
         self._position = torch.zeros(len(lengths), dtype=torch.int64, device=device)
@@ -146,17 +143,17 @@ class Kicks:
 
     def now(self, songs: Tensor, bars: Tensor) -> Tensor:
         """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
-        length = self._lengths[songs, bars.clamp(max=self._lengths.shape[1] - 1)][:, None]
+        length = self._lengths[songs, bars][:, None]
         lacks = ((self._position % POSITIONS == 0) & ~self._heard)[:, None]
         here = self._position[:, None]
         beat = torch.where(lacks, here, (here // POSITIONS + 1) * POSITIONS)
         onset = self._onset.expand(len(songs), -1).clone()
         onset[:, BAR_END] = length[:, 0]
-        return _NEVER * ((length > 0) & ((onset > beat) | (lacks & self._later)))
+        return -MUST * ((length > 0) & ((onset > beat) | (lacks & self._later)))
 
-    def advance(self, ids: Tensor) -> None:
-        """Take the next token (batch,) of each song; PAD changes nothing."""
-        onset = torch.where(ids == BAR_END, 0, self._onset[ids])
+    def advance(self, songs: Tensor, ids: Tensor) -> None:  # noqa: ARG002  as of chords
+        """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
+        onset = self._onset[ids]
         moved = onset != _NONE
         self._position = torch.where(moved, onset, self._position)
         self._heard = (self._heard & ~moved) | (ids == self._kick)
@@ -177,21 +174,19 @@ class Chords:
     """
 
     def __init__(self, vocabulary: "Vocabulary", harmony: Harmony, songs: int, device: torch.device) -> None:
-        size, onsets, players = len(vocabulary), vocabulary.range("o"), vocabulary.range("i")
+        size, players = len(vocabulary), vocabulary.range("i")
         self._harmony = Harmony(*(part.to(device) for part in harmony))
         pitches = vocabulary.range("p")[:DRUM_PITCHES]
         self._class = torch.full((size,), _OCTAVE)  # a thirteenth, to which nothing is added
         self._class[pitches.start : pitches.stop] = torch.arange(len(pitches)) % _OCTAVE
-        self._onset = torch.full((size,), _NONE)
-        self._onset[onsets.start : onsets.stop] = torch.arange(len(onsets))
-        self._onset[BAR_END] = 0
+        self._onset = _onsets(vocabulary, device)
         self._bass = torch.full((size,), _NONE)
         self._bass[players.start : players.stop] = 0
         self._bass[[token for token in players if vocabulary.symbols[token] == f"i-{BASS}"]] = 1
         durations = vocabulary.range("d")[: len(SHORTEST)]
         self._lasts = torch.zeros(size)
         self._lasts[durations.start : durations.stop] = torch.from_numpy(SHORTEST).float()
-        for table in ("_class", "_onset", "_bass", "_lasts"):
+        for table in ("_class", "_bass", "_lasts"):
             setattr(self, table, getattr(self, table).to(device))
         self._position = torch.zeros(songs, dtype=torch.int64, device=device)
         self._player, self._pitch = self._position, torch.full_like(self._position, _OCTAVE)
@@ -223,6 +218,15 @@ class Chords:
         index = list(rows)
         for name in ("_position", "_player", "_pitch", "_heard"):
             setattr(self, name, getattr(self, name)[index])
+
+
+def _onsets(vocabulary: "Vocabulary", device: torch.device) -> Tensor:
+    """(vocabulary,) the position in its bar that a token leads to: that of onsets, and 0 of the end of a bar."""
+    onsets = vocabulary.range("o")
+    leads_to = torch.full((len(vocabulary),), _NONE)
+    leads_to[onsets.start : onsets.stop] = torch.arange(len(onsets))
+    leads_to[BAR_END] = 0
+    return leads_to.to(device)
 
 
 class TopLine:

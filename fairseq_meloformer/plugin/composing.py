@@ -169,17 +169,17 @@ class ComposingPart:
             control = DecodingControl.from_pretrained(self.cfg.probe, self.cfg.path, self.cfg.tilt, self.cfg.best_of)
         if isinstance(model, MuseFormer):
             model = convert(model, self.cfg.dtype)
-        composer = Composer(model, bridge, control)
+        composer, settings = Composer(model, bridge, control), self._order.settings(args_of_all)
         folder = PieceFolder(
             self.cfg.midi_dir,
-            self._order.made_with(args_of_all, composer),
+            self._order.made_with(args_of_all, settings, composer),
             picture=False,
             sound=False,
             score=self.cfg.score,
             page=self.cfg.html,
             share=(self.cfg.process, self.cfg.processes),
         )
-        return PieceGenerator(composer, self._order, self._order.settings(args_of_all), folder)
+        return PieceGenerator(composer, self._order, settings, folder)
 
     def _foreign(self, model: nn.Module) -> ForeignMuseFormer:
         """The user's own MuseFormer (`--museformer-native`)."""

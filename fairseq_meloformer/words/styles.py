@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.tokens.codes import TEMPI
 from fairseq_meloformer.words.instruments import ROLES
 from fairseq_meloformer.words.refusals import refused_before
@@ -15,7 +16,6 @@ from fairseq_meloformer.words.scenes import LANGUAGES, are_texts, read_yaml
 
 FILE: Final = Path(__file__).with_name("styles.yaml")
 TRAITS: Final = frozenset({"swing", "pentatonic", "kick"})
-_PROGRAMS: Final = range(128)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _read(name: str, entry: Mapping[str, Any], music: str) -> tuple[Style, re.Pa
     holds = (
         set(entry) <= {*LANGUAGES, "players", "tempo", "traits"}
         and all(are_texts(entry.get(lang)) for lang in LANGUAGES)
-        and all(role in ROLES and program in _PROGRAMS for role, program in players.items())
+        and all(role in ROLES and program in range(DRUMS) for role, program in players.items())
         and len(set(players.values())) == len(players)
         and TEMPI[0] <= tempo[0] < tempo[1] <= TEMPI[-1]
         and traits <= TRAITS
