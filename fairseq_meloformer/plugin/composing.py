@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import field, make_dataclass
 from functools import cached_property
@@ -80,6 +81,11 @@ class PromptDataset(FairseqDataset):
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = list(jobs)
         self.sizes = np.ones(len(self.jobs), dtype=np.int64)
+        self.kept = np.arange(len(self.jobs))
+
+    def ordered_indices(self) -> np.ndarray[Any, Any]:
+        """Pieces of this process."""
+        return self.kept
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -144,6 +150,23 @@ class ComposingPart:
         self._args = argparse.Namespace(**(vars(_compose().parse_args(["", "--output", ""])) | {"text": []} | given))
         self._order = Order.of(self._args)
         return PromptDataset(self._order.jobs)
+
+    def get_batch_iterator(
+        self,
+        dataset: FairseqDataset,
+        num_shards: int = 1,
+        shard_id: int = 0,
+        **options: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401  fairseq's
+        """Batches of this process's pieces: every so-manieth one, since whole batches would leave processes idle."""
+        if isinstance(dataset, PromptDataset):
+            dataset.kept = dataset.kept[shard_id::num_shards]
+            if not len(dataset.kept):  # fairseq would divide by the time that it took
+                logger.info("process %d of %d has nothing to do", shard_id + 1, num_shards)
+                sys.exit(0)
+            num_shards, shard_id = 1, 0
+        parent: Any = super()
+        return parent.get_batch_iterator(dataset, num_shards=num_shards, shard_id=shard_id, **options)
 
     def build_generator(self, models: Sequence[nn.Module], args: Any, **_: Any) -> "PieceGenerator":  # noqa: ANN401
         """What composes; see fairseq's tasks.

@@ -266,11 +266,14 @@ def test_composing_goes_on_where_it_was_stopped(models, prompts, tmp_path):
 
 
 def test_processes_share_the_pieces_of_one_folder(models, prompts, tmp_path):
-    together = ("--bridge", models.bridge, "--nfe", 2, "--batch-size", 1)
+    together = ("--bridge", models.bridge, "--nfe", 2)
     generated(composing(prompts, models.museformer, tmp_path / "one", *together))
     for rank in (1, 0):
-        share = ("--distributed-world-size", 2, "--distributed-rank", rank)
+        share = ("--distributed-world-size", 3, "--distributed-rank", rank)
         generated(composing(prompts, models.museformer, tmp_path / "two", *together, *share))
+    with pytest.raises(SystemExit) as third:  # has nothing to do
+        generated(composing(prompts, models.museformer, tmp_path / "two", *together, *share[:3], 2))
+    assert not third.value.code
     names = {path.name for path in (tmp_path / "two").iterdir() if not path.name.startswith(".")}
     assert names == {"a-0.mid", "b-0.mid", "manifest.0.jsonl", "manifest.1.jsonl"}
     gather(tmp_path / "two")
@@ -279,7 +282,7 @@ def test_processes_share_the_pieces_of_one_folder(models, prompts, tmp_path):
     assert one == two
     (tmp_path / "two" / "b-0.mid").unlink()  # it alone is made again, by the process whose it is
     for rank in (0, 1):
-        share = ("--distributed-world-size", 2, "--distributed-rank", rank)
+        share = ("--distributed-world-size", 3, "--distributed-rank", rank)
         generated(composing(prompts, models.museformer, tmp_path / "two", *together, *share))
         assert (tmp_path / "two" / "manifest.1.jsonl").exists() == (rank == 1)
 

@@ -45,6 +45,13 @@ def scripts(tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def trained(scripts, corpus, tmp_path_factory):
+    """What train_museformer.sh leaves, and what it printed."""
+    folder = tmp_path_factory.mktemp("trained") / "whole"
+    return folder, scripts("train", corpus.data, folder, *SMALL, "--max-update", 6, "--keep-interval-updates", 9)
+
+
 def longest(corpus):
     """Bars that one in twenty of the training songs has within its first 150 tokens, at least 4."""
     bars = sorted(line.split()[:150].count("b-1") for line in corpus.songs["train"])
@@ -59,9 +66,10 @@ def rates(printed):
     return [float(rate) for rate in re.findall(r"num_updates=\d+, lr=([\d.e-]+)", printed)]
 
 
-def test_training_goes_on_exactly_where_it_was_stopped_and_is_finished_on_request(scripts, corpus, tmp_path):
+def test_training_goes_on_exactly_where_it_was_stopped_and_is_finished_on_request(scripts, corpus, trained, tmp_path):
     options = (*SMALL, "--max-update", 6, "--keep-interval-updates", 9)
-    assert updates(scripts("train", corpus.data, tmp_path / "whole", *options)) == [1, 2, 3, 4, 5, 6]
+    assert updates(trained[1]) == [1, 2, 3, 4, 5, 6]
+    shutil.copytree(trained[0], tmp_path / "whole")
     (tmp_path / "parts" / "songs").mkdir(parents=True)
     stopped = next((tmp_path / "whole" / "songs").glob("checkpoint_*_4.pt"))
     shutil.copy(stopped, tmp_path / "parts" / "songs" / "checkpoint_last.pt")
@@ -99,12 +107,11 @@ def test_a_folder_without_songs_is_not_extracted(scripts, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_two_processes_share_an_extraction(scripts, corpus, shared, tmp_path):
+def test_two_processes_share_an_extraction_from_a_model_as_training_left_it(scripts, corpus, trained, tmp_path):
     for path in (corpus.data / "dict.txt", *corpus.data.glob("valid.*")):
         shutil.copy(path, tmp_path)
-    model = shared / "museformer" / "golden" / "tiny4_checkpoint_0.10.2_layout.pt"
-    assert "received '0'" in scripts("extract.sh", tmp_path, model, tmp_path / "store", "--gpus", 0, fails=True)
-    scripts("extract.sh", tmp_path, model, tmp_path / "store", "--gpus", 2, "--cpu")
+    assert "received '0'" in scripts("extract.sh", tmp_path, trained[0], tmp_path / "store", "--gpus", 0, fails=True)
+    scripts("extract.sh", tmp_path, trained[0], tmp_path / "store", "--gpus", 2, "--cpu")
     shards = shard_paths(tmp_path / "store" / "valid")
     assert {path.name[:2] for path in shards} == {"r0", "r1"}
     assert len(SummaryStore(tmp_path / "store").subset("valid")) == 7
