@@ -236,19 +236,21 @@ def _end(group: int) -> None:
 
 
 def _say(line: str, end: str = "") -> None:
-    """Write over the last line of a terminal; elsewhere, where nothing can be written over, one in ten of all."""
+    """Write over the last line of a terminal; elsewhere nothing can be: one in ten of all, and one in two minutes."""
     if sys.stdout.isatty():
         sys.stdout.write(f"\r\x1b[K{line}{end}")
     else:
+        stage = line.split(",", maxsplit=1)[0]
         percent = re.search(r"(\d+) %", line)
-        mark = line if percent is None else f"{line.split(',', maxsplit=1)[0]} {int(percent[1]) // 10}"
-        if mark not in _SAID:
+        minutes = int(time.monotonic()) // 120
+        marks = {line} if percent is None else {(stage, "tenth", int(percent[1]) // 10), (stage, "minutes", minutes)}
+        if marks - _SAID:
             sys.stdout.write(f"{line}\n")
-        _SAID.add(mark)
+        _SAID.update(marks)
     sys.stdout.flush()
 
 
-_SAID: set[str] = set()
+_SAID: set[object] = set()
 
 
 def _words(duration: float) -> str:

@@ -22,6 +22,7 @@ from fairseq_meloformer.injection import prefix_training
 from fairseq_meloformer.measures.attributes import AXES, measure
 from fairseq_meloformer.summaries.store import SummaryStore
 from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
+from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Request
 
 if TYPE_CHECKING:
@@ -221,18 +222,37 @@ class Evaluator:
         return [Request(song.text, seed=seed, bars=self.sizes.bars) for seed, song in enumerate(self.songs.held_out)]
 
     def references(self) -> dict[str, Any]:
-        """Control of the songs' own plans, and of none."""
+        """Control of the songs' own plans, of differences of means, and of none."""
         real = torch.stack([song.summaries[: self.sizes.bars] for song in self.songs.held_out])
         mask = torch.ones(real.shape[:2], dtype=torch.bool)
         requests = self.requests()
         found: dict[str, dict[str, Any]] = {
             "oracle": {"heard": control(self.songs.asked, self.compose(None, requests, (real, mask)))},
+            "difference": {
+                "heard": control(self.songs.asked, self.compose(None, requests, (self.differences(), mask)))
+            },
             "none": {"heard": control(self.songs.asked, self.compose(None, requests))},
         }
         if self._tokens:
             found["oracle"]["nats"] = self._nats([song.summaries for song in self.songs.held_out], None)
             found["none"]["nats"] = self._nats(None, None)
         return found
+
+    def differences(self) -> Tensor:
+        """Plans without training (songs, bars, layers, dim), the same in all bars: the mean summary, and what is asked.
+
+        For each axis that is the mean of the training songs that have more of it than the median less the mean of the
+        others, times what the probe reads in the caption.
+        """
+        means = torch.stack([song.summaries.mean(0) for song in self.songs.pool])
+        values = torch.from_numpy(table([song.attributes for song in self.songs.pool]))
+        asked = Probe.from_pretrained().read([song.text for song in self.songs.held_out])
+        plans = means.mean(0).repeat(len(asked), 1, 1)
+        for amounts, axis in zip(asked.T, values.T, strict=True):
+            more, less = axis > axis.nanmedian(), axis <= axis.nanmedian()
+            if more.any():
+                plans += amounts[:, None, None] * (means[more].mean(0) - means[less].mean(0))
+        return plans[:, None].repeat(1, self.sizes.bars, 1, 1)
 
     def checkpoint(self, bridge: Bridge) -> dict[str, Any]:
         """Error and control of plans, control of pieces, and nats a token of the songs under plans of their captions.

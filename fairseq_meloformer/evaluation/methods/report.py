@@ -24,7 +24,7 @@ def results(references: Row, rows: Sequence[Row]) -> Row:
     for row in rows:
         curves.setdefault(row["method"], []).append(row)
     return {
-        "references": {name: references[name] for name in ("oracle", "none")},
+        "references": {name: references[name] for name in ("oracle", "difference", "none")},
         "methods": {method: found[-1] for method, found in curves.items()},
         "curves": curves,
         "speed": _speed(curves, references["none"]),
@@ -97,7 +97,9 @@ def write_markdown(found: Row, path: Path) -> None:
         f"{found['settings']['songs']} held-out songs, pieces of {found['settings']['bars']} bars. Control is the "
         "mean over eight axes of the rank correlation of what the captioned song is and what is heard, with a 95 % "
         "interval over prompts; read is the same of what a linear reader finds in the plan. Error is that of "
-        "standardised plans. Nats a token are of the songs under plans of their captions. Diversity is the mean "
+        "standardised plans. Difference is a plan without training: the mean summary, and for each axis that a "
+        "caption asks for the mean of songs with more of it less that of the others. Nats a token are of the songs "
+        "under plans of their captions. Diversity is the mean "
         "distance of plans (pieces) to one prompt over that of real songs with such captions."
     )
     rows = [[name, *_cells(row)] for name, row in (found["methods"] | found["references"]).items()]

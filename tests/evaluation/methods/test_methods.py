@@ -2,9 +2,11 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("fairseq", reason="training needs fairseq")
 
@@ -15,7 +17,14 @@ from small_corpus import prepare
 
 from fairseq_meloformer.cli import main
 from fairseq_meloformer.evaluation.methods import command, report
-from fairseq_meloformer.evaluation.methods.measure import control, distance, rank_correlations
+from fairseq_meloformer.evaluation.methods.measure import (
+    Evaluator,
+    HeldOutSong,
+    SampleSizes,
+    control,
+    distance,
+    rank_correlations,
+)
 from fairseq_meloformer.plugin import compat
 
 METHODS = ("bridge", "prefix", "retrieval", "mean")
@@ -47,6 +56,23 @@ def evaluate(prepared, out, *more):
     return main([str(part) for part in arguments])
 
 
+def test_a_difference_of_means_is_what_loud_songs_have_and_soft_ones_have_not():
+    loud, soft = torch.tensor([3.0, 5.0]), torch.tensor([1.0, 5.0])
+    pool = [
+        HeldOutSong(str(level), "", "", {"loudness": level}, summary.repeat(4, 1, 1))
+        for level, summary in enumerate((soft, soft, loud, loud))
+    ]
+    asked = [HeldOutSong(text, "", text, {}, loud) for text in ("loud music", "soft music", "music")]
+    songs = SimpleNamespace(sizes=SampleSizes(bars=2), held_out=asked, pool=pool, ids=lambda _: [])
+    plans = Evaluator(None, songs).differences()
+    assert plans.shape == (3, 2, 1, 2)
+    assert torch.equal(plans[:, 0], plans[:, 1])
+    more, less, nothing = plans[:, 0, 0]
+    assert (more[0], less[0]) == (pytest.approx(4, abs=1), pytest.approx(0, abs=1))
+    assert nothing[0] == pytest.approx(2, abs=0.3)
+    assert plans[..., 1].unique().tolist() == [5.0]
+
+
 def test_methods_are_compared_and_the_command_goes_on(trained, monkeypatch):
     monkeypatch.setattr(command, "COSTS", ((2, 6), (3, 6), (4, 6), (3, 4), (3, 12)))
     prepared, out = trained
@@ -65,7 +91,7 @@ def test_methods_are_compared_and_the_command_goes_on(trained, monkeypatch):
     assert last["bridge"]["diversity"]["plans"] > 0
     assert all(np.isfinite(found["cost"][method]["tokens"]) for method in METHODS)
     table = (out / "report.md").read_text()
-    assert all(f"| {name} |" in table for name in (*METHODS, "oracle", "none"))
+    assert all(f"| {name} |" in table for name in (*METHODS, "oracle", "difference", "none"))
     assert "Ten times faster than a soft prompt" in table
     assert (out / "convergence.png").read_bytes().startswith(b"\x89PNG")
 
@@ -137,7 +163,7 @@ def test_a_verdict_on_speed_needs_a_level_beyond_that_of_no_plan(prefix, verdict
         for method, points in heard.items()
         for seconds, value in points
     ]
-    references = {name: {"heard": intervals | {"value": 0.1}} for name in ("none", "oracle")}
+    references = {name: {"heard": intervals | {"value": 0.1}} for name in ("none", "difference", "oracle")}
     found = report.results(references, rows) | {"settings": {"songs": 3, "bars": 2}}
     report.write_markdown(found, tmp_path / "report.md")
     assert re.search(f"by control of pieces: {verdict}", (tmp_path / "report.md").read_text())
