@@ -66,7 +66,8 @@ def _fill(directory: Path) -> None:
 
 
 def test_processes_share_a_cache(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fairseq_meloformer.encoders.embeddings"])
     workers = [context.Process(target=_fill, args=(tmp_path,)) for _ in range(2)]
     for worker in workers:
         worker.start()

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fairseq_commands import ROOT, command
+from fairseq_commands import ROOT, command, environment
 from miditoolkit import Instrument, MidiFile, Note, TempoChange
 
 from fairseq_meloformer import midi
@@ -45,7 +45,7 @@ def scripts(tmp_path_factory):
     """The scripts, in the environment that the tests run in."""
     folder = tmp_path_factory.mktemp("own") / "scripts"
     shutil.copytree(ROOT / "scripts", folder)
-    here = f"\nMELOFORMER_ROOT={ROOT}\nMELOFORMER_VENV={sys.prefix}\nprepare_environment() {{ :; }}\n"
+    here = f"\nMELOFORMER_ROOT={ROOT}\nMELOFORMER_VENV={environment()}\nprepare_environment() {{ :; }}\n"
     with (folder / "environment.sh").open("a") as file:
         file.write(here)
     return folder
@@ -62,16 +62,16 @@ def out(scripts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     for seed in range(10):
         write_song(folder / "midi" / f"{seed}.mid", seed)
-    environment = os.environ | {"MELOFORMER_BEGINNINGS": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    variables = os.environ | {"MELOFORMER_BEGINNINGS": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for line in page_commands():
         words = re.findall(r'"[^"]+"|\S+', line.replace("MIDI_DIR", str(folder / "midi")))
         words = [re.sub(r"^OUT\b", str(folder / "out"), word.strip('"')) for word in words]
         words = [re.sub(r"^scripts", str(scripts), word) for word in words]
         name = next(Path(word).name for word in words if Path(word).name in SHORTER)
         if words[0] == "meloformer":
-            words[:1] = [sys.executable, "-m", "fairseq_meloformer.cli"]
+            words[0] = str(environment() / "bin" / "meloformer")
         more = [str(folder / word) if word == "curves" else word for word in SHORTER[name]]
-        done = subprocess.run([*words, *more], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run([*words, *more], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{(done.stdout + done.stderr)[-3000:]}"
         assert "detected shared parameter" not in done.stdout + done.stderr
         assert "tensorboardX" not in done.stderr
@@ -104,7 +104,7 @@ def test_yaml_trains_the_same_bridge(out, tmp_path):
     given = [f"task.data={out / 'store'}", f"checkpoint.save_dir={tmp_path}", "optimization.max_update=1"]
     given += ["model.components=8", "++model.width=32", "++model.heads=2", "++model.depth=1", "++common.cpu=true"]
     given += ["++dataset.num_workers=0", f"common.user_dir={ROOT / 'user_dir'}", f"hydra.run.dir={tmp_path}"]
-    command("hydra_train", "--config-dir", ROOT / "docs", "--config-name", "bridge", *given)
+    command("hydra-train", "--config-dir", ROOT / "docs", "--config-name", "bridge", *given)
     config = json.loads((out / "bridge" / "bridge" / "config.json").read_text())
     command_line = {name: config[name] for name in ("process", "attributes", "museformer")}
     from fairseq_meloformer.bridge import checkpoints  # noqa: PLC0415
