@@ -21,7 +21,7 @@ def environment():
         listening.bind(str(address))
         listening.listen()
         server = subprocess.Popen(
-            [sys.executable, "-P", warm, "serve", str(listening.fileno())],
+            [sys.executable, "-P", warm, "serve", str(listening.fileno()), folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=[listening.fileno()],
@@ -34,19 +34,13 @@ def environment():
         program = folder / "bin" / name
         program.write_text(f'#!/bin/sh\n{before}exec {sys.executable} -IS {warm} {address} {name} "$@"\n')
         program.chmod(0o755)
-
-    @atexit.register
-    def end():
-        server.stdin.close()
-        server.wait()
-        shutil.rmtree(folder)
-
+    atexit.register(server.communicate)
     return folder
 
 
-def command(name, *arguments, data="", fails=False):
-    """Run a fairseq command in a process of its own; its output."""
-    program = [environment() / "bin" / f"fairseq-{name}", *arguments]
+def command(name, *arguments, data="", fails=False, programs=None):
+    """Run a fairseq command in a process of its own, of the programs in this folder; its output."""
+    program = [(programs or environment() / "bin") / f"fairseq-{name}", *arguments]
     done = subprocess.run(
         list(map(str, program)),
         check=False,

@@ -34,10 +34,10 @@ COMMANDS = {
 WRITING_NONE = {"estimate", "help", "understand"}
 HELD_BY_SCRIPTS = {
     "prepare.sh": ["midi", "F"],
-    "extract.sh": ["bin", "model", "F"],
-    "train_bridge.sh": ["store", "F"],
-    "train_museformer.sh": ["bin", "F"],
-    "tune_museformer.sh": ["model", "bin", "F"],
+    "extract.sh": ["bin", "model", "F", "--cpu"],
+    "train_bridge.sh": ["store", "F", "--cpu"],
+    "train_museformer.sh": ["bin", "F", "--cpu"],
+    "tune_museformer.sh": ["model", "bin", "F", "--cpu"],
     "compare_methods.sh": ["store", "model", "data", "F"],
 }
 HELD_BY_COMMANDS = {
@@ -156,7 +156,10 @@ def test_a_script_is_refused_until_all_that_another_has_started_has_ended(name, 
 
 @pytest.mark.parametrize("name", HELD_BY_COMMANDS)
 def test_a_script_leaves_it_to_its_command(name, folder, script):
-    needed = {"generate.sh": ["prompts", "model", "bridge", str(folder)], "train_probe.sh": [str(folder), "cache"]}
+    needed = {
+        "generate.sh": ["prompts", "model", "bridge", str(folder), "--cpu"],
+        "train_probe.sh": [str(folder), "cache"],
+    }
     needed["published.sh"] = ["checkpoint", "song.mid", str(folder)]
     printed = script(name, needed.get(name, ["--output", str(folder)]))
     assert HELD_BY_COMMANDS[name] in printed

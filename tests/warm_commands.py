@@ -1,7 +1,8 @@
 """Commands that begin where a server has imported what takes most of their time: it forks, and programs ask it to.
 
-`python warm_commands.py serve NUMBER` answers on the socket that it inherits until its standard input ends;
-`python warm_commands.py SOCKET NAME ARGUMENTS` is the command NAME, with its own environment, place and streams.
+`python warm_commands.py serve NUMBER FOLDER` answers on the socket that it inherits until its standard input ends, as
+it does however the tests end, and then removes the folder; `python warm_commands.py SOCKET NAME ARGUMENTS` is the
+command NAME, with its own environment, place and streams.
 """
 
 import atexit
@@ -10,16 +11,19 @@ import json
 import multiprocessing
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+from contextlib import suppress
 from importlib import import_module
+from multiprocessing.connection import wait
 
 PRELOADED = ("fairseq.trainer", "fairseq.options", "torch._dynamo", "fairseq_meloformer.composing.composer")
 """With what optimisers import when they are made. The plugin is not among them: it is a command's to load."""
 
 
-def serve(listening):
+def serve(listening, folder):
     for name in PRELOADED:
         import_module(name)
     gc.freeze()  # so that processes leave in peace what they share
@@ -31,17 +35,21 @@ def serve(listening):
             answer(connection)
             os._exit(0)
         connection.close()
+    shutil.rmtree(folder)
 
 
 def answer(connection):
-    """The number of the command's process, and when it has ended its status."""
+    """Say the number of the command's process, and when it has ended its status; it is killed with who asked for it."""
     message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     # It ends without undoing what was imported, which takes a second.
     process = multiprocessing.get_context("fork").Process(target=begin, args=(json.loads(message), streams))
     process.start()
     connection.send(process.pid.to_bytes(8))
+    if connection in wait([connection, process.sentinel]):
+        process.kill()
     process.join()
-    connection.send(process.exitcode.to_bytes(8, signed=True))
+    with suppress(BrokenPipeError):
+        connection.send(process.exitcode.to_bytes(8, signed=True))
 
 
 def begin(asked, streams):
@@ -52,7 +60,9 @@ def begin(asked, streams):
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
+    # Anew, for the server's own know what they were: files, in which they could seek.
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, encoding="utf-8") for number in (1, 2))
     try:
         sys.exit(run(sys.argv[0]))
     finally:
@@ -88,7 +98,7 @@ def ask(address, words):
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(socket.socket(fileno=int(sys.argv[2])))
+        serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])
         sys.exit()
     status = ask(sys.argv[1], sys.argv[2:])
     if status < 0:

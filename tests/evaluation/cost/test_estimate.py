@@ -8,6 +8,7 @@ import torch
 
 from fairseq_meloformer import cli
 from fairseq_meloformer.evaluation.cost import command, work
+from fairseq_meloformer.evaluation.cost import measure as steps
 from fairseq_meloformer.evaluation.cost.machines import START, USED, Machine
 from fairseq_meloformer.evaluation.cost.measure import Unit, measure, song
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -16,7 +17,9 @@ from fairseq_meloformer.tokens.remi_decoding import decode
 
 @pytest.fixture(scope="module")
 def found():
-    return measure(work.size("mini"), torch.device("cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "_SONG", 400)
+        return measure(work.size("mini"), torch.device("cpu"))
 
 
 def test_a_token_of_training_is_six_flops_a_parameter_and_attention(found):
