@@ -61,7 +61,7 @@ def test_songs_at_different_bars_up_to_a_hundred(shared, chunking, start):
 @torch.no_grad()
 def test_injection_in_every_scope(shared, scope, options):
     model = tiny(shared, torch.float64)
-    batch = torch.stack([random_song(seed, 40, 60) for seed in range(2)])
+    batch = torch.stack([random_song(seed, 40, 48) for seed in range(2)])
     plan = torch.randn(2, 10, 4, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     mask = torch.ones(2, 10, dtype=torch.bool)
     mask[1] = False  # the other half of a guided pair
