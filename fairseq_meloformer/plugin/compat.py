@@ -196,6 +196,7 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: State | None = None, load_o
         state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
         overwrite_args_by_name(state["cfg"], arg_overrides or {})
     upgraded: State = checkpoint_utils._upgrade_state_dict(state)  # noqa: SLF001  part of the function replaced
+    upgraded["args"] = None  # of which fairseq would make the `cfg` that is there now once more, in half a second
     upgraded.setdefault("criterion", {})  # which older versions did not keep, and criteria with parameters look for
     return upgraded
 

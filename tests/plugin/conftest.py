@@ -1,5 +1,7 @@
 """fairseq in the process of the tests, and songs for it."""
 
+import copy
+import functools
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +10,15 @@ import pytest
 
 pytest.importorskip("fairseq", reason="the plugin needs fairseq")
 
+from fairseq.dataclass import utils
 from fairseq_commands import command
 
 from fairseq_meloformer.plugin import compat
 from fairseq_meloformer.tokens.vocabulary import published
+
+# hydra takes a second for a configuration, and every loading of a model asks for one of the same arguments.
+_compose = functools.cache(lambda name, given, strict, compose=utils.compose: compose(name, list(given), strict=strict))
+utils.compose = lambda name, overrides, strict: copy.deepcopy(_compose(name, tuple(overrides), strict))
 
 
 @pytest.fixture(autouse=True)
