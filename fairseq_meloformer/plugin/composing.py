@@ -158,10 +158,10 @@ class ComposingPart:
         shard_id: int = 0,
         **options: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401  fairseq's
-        """Batches of this process's pieces: every so-manieth one, since whole batches would leave processes idle."""
+        """Batches of this process's pieces, every `num_shards`-th one: shares of whole batches leave processes idle."""
         if isinstance(dataset, PromptDataset):
-            dataset.kept = dataset.kept[shard_id::num_shards]
-            if not len(dataset.kept):  # fairseq would divide by the time that it took
+            dataset.kept = np.arange(len(dataset))[shard_id::num_shards]
+            if not len(dataset.kept):  # fairseq would divide by the time that it took, 0
                 logger.info("process %d of %d has nothing to do", shard_id + 1, num_shards)
                 sys.exit(0)
             num_shards, shard_id = 1, 0
