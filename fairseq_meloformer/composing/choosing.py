@@ -9,7 +9,7 @@ from fairseq_meloformer.composing.piece import Piece
 from fairseq_meloformer.measures.attributes import AXES, Attributes, Value, measure
 from fairseq_meloformer.measures.harmony import pitch_class_entropy, scale_consistency, semitone_clashes
 from fairseq_meloformer.measures.passage import Passage, Song
-from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.measures.quantiles import Quantiles, outside
 from fairseq_meloformer.measures.repetition import figures_again, groove_kept, like_an_earlier_bar
 from fairseq_meloformer.tokens import remi
 
@@ -73,10 +73,7 @@ def _distance(piece: Piece, parts: Sequence[Part], quantiles: Quantiles) -> floa
 
 def extremes(attributes: Attributes) -> int:
     """On how many axes a song is what one in a hundred real ones is, or more."""
-    return sum(
-        isinstance(value := attributes.get(axis), (int, float)) and not low <= value <= high
-        for axis, (low, high) in _CORPUS.items()
-    )
+    return len(outside(attributes, _CORPUS))
 
 
 def unlike(passage: Passage) -> float:

@@ -3,7 +3,7 @@
 import json
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -101,18 +101,21 @@ class Quantiles:
 
     def extremes(self, attributes: Attributes) -> list[str]:
         """Axes on which a value lies below the corpus' 1st percentile or above its 99th."""
-        outside = []
-        for axis in AXES:
-            low, high = np.quantile(self.values[axis], [0.01, 0.99])
-            value = attributes.get(axis)
-            if isinstance(value, (int, float)) and not low <= value <= high:
-                outside.append(axis)
-        return outside
+        return outside(attributes, {axis: np.quantile(self.values[axis], [0.01, 0.99]).tolist() for axis in AXES})
 
     def positions(self, attributes: Attributes) -> dict[str, float]:
         """Position of every numeric attribute that the corpus has too, in the order of `ATTRIBUTES`."""
         numbers = ((name, attributes.get(name)) for name in self.values)
         return {name: self.position(name, value) for name, value in numbers if isinstance(value, (int, float))}
+
+
+def outside(attributes: Attributes, ranges: Mapping[str, Sequence[float]]) -> list[str]:
+    """Names of the attributes outside of their ranges (lowest, highest); what was not measured is not."""
+    return [
+        name
+        for name, (low, high) in ranges.items()
+        if isinstance(value := attributes.get(name), (int, float)) and not low <= value <= high
+    ]
 
 
 def _rises(values: list[float]) -> bool:

@@ -249,7 +249,8 @@ class Evaluator:
         asked = Probe.from_pretrained().read([song.text for song in self.songs.held_out])
         plans = means.mean(0).repeat(len(asked), 1, 1)
         for amounts, axis in zip(asked.T, values.T, strict=True):
-            more, less = axis > axis.nanmedian(), axis <= axis.nanmedian()
+            middle = axis.nanmedian()
+            more, less = axis > middle, axis <= middle
             if more.any():
                 plans += amounts[:, None, None] * (means[more].mean(0) - means[less].mean(0))
         return plans[:, None].repeat(1, self.sizes.bars, 1, 1)
