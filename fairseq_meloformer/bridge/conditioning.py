@@ -12,22 +12,23 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from fairseq_meloformer.encoders.embeddings import TextStates
-from fairseq_meloformer.measures.attributes import AXES
 
 
 class AttributeConditioning(nn.Module):
     """Adds a token to standardised texts, and to their pooled vector, made of (batch, axes) values.
 
-    Values lie in [-1, 1], in the order of AXES; NaN where nothing is asked.
+    Values lie in [-1, 1], in the order of ALL_AXES, of which the first `axes` count; NaN where nothing is asked.
     """
 
-    def __init__(self, text_dim: int) -> None:
+    def __init__(self, text_dim: int, axes: int) -> None:
         super().__init__()
-        self.token = nn.Linear(2 * len(AXES), text_dim)
-        self.pooled = nn.Linear(2 * len(AXES), text_dim)
+        self.axes = axes
+        self.token = nn.Linear(2 * axes, text_dim)
+        self.pooled = nn.Linear(2 * axes, text_dim)
 
     def forward(self, text: TextStates, values: Tensor) -> TextStates:
         """The texts with their values."""
+        values = values[:, : self.axes]
         known = values.isfinite()
         told = torch.cat([values.nan_to_num(), known.to(values)], -1)
         states = torch.cat([self.token(told)[:, None], text.states], 1)

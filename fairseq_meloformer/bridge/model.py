@@ -24,6 +24,7 @@ from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
+from fairseq_meloformer.measures.attributes import ALL_AXES, AXES, MANNERS
 from fairseq_meloformer.museformer.config import SCOPES, Scope
 from fairseq_meloformer.words import wishes
 from fairseq_meloformer.words.directions import SILENCE
@@ -53,6 +54,7 @@ class BridgeConfig:
         scope: where the plans are to be injected, if that is not for the MuseFormer to say.
         plan_layers: layers (from 0) whose summaries are made and injected; all if None.
         attributes: whether the networks are also told in numbers what is asked for (see `asked`).
+        axes: how many of `attributes.ALL_AXES` these numbers are for; those of the first release knew eight.
         encoder: specification of the text encoder.
         encoder_identity: its hash; empty until it is known.
         museformer: hash of the MuseFormer whose summaries these are; empty if unknown.
@@ -71,6 +73,7 @@ class BridgeConfig:
     scope: Scope | None = None
     plan_layers: tuple[int, ...] | None = None
     attributes: bool = False
+    axes: int = len(AXES)
     encoder: str = "e5-small"
     encoder_identity: str = ""
     museformer: str = ""
@@ -92,6 +95,8 @@ class BridgeConfig:
                 f"the methods {', '.join(sorted(WITH_END))} need a text end, the others must have endpoint none; "
                 f"received method {self.method} with endpoint {self.endpoint}"
             )
+        if not 1 <= self.axes <= len(ALL_AXES):
+            raise InputError(f"axes must be 1 to {len(ALL_AXES)}, received {self.axes}")
         if self.scope not in (None, *SCOPES):
             raise InputError(f"scope must be one of {', '.join(SCOPES)}, or None; received {self.scope!r}")
         if self.plan_layers is not None and (
@@ -126,7 +131,7 @@ class Bridge(nn.Module):
         if config.method == "retrieval":
             self.retrieval = Retrieval(channels, config.text_dim, config.network.width, config.bank)
         self.bars_head = BarsHead(config.text_dim, config.network.width, config.most_bars)
-        self.asked = AttributeConditioning(config.text_dim) if config.attributes else None
+        self.asked = AttributeConditioning(config.text_dim, config.axes) if config.attributes else None
         if encoder is not None:
             self.encoder = self._checked(encoder)
 
@@ -241,7 +246,8 @@ class Bridge(nn.Module):
         encoded = self.encoder.encode(texts).to(self.device)
         if self.asked is None:
             return self.told(encoded, None)
-        values = self.reader.read(texts).clone()
+        manners = [[wishes.read(text).manners.get(axis, 0.0) for axis in MANNERS] for text in texts]
+        values = torch.cat([self.reader.read(texts).cpu(), torch.tensor(manners)], 1)
         asked = amounts(values).masked_fill(values.abs() < SILENCE, torch.nan)
         return self.told(encoded, asked.to(self.device))
 

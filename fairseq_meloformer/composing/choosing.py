@@ -6,7 +6,7 @@ from typing import Final
 from fairseq_meloformer.composing.harmony import astray
 from fairseq_meloformer.composing.parts import Part
 from fairseq_meloformer.composing.piece import Piece
-from fairseq_meloformer.measures.attributes import AXES, Attributes, Value, measure
+from fairseq_meloformer.measures.attributes import Attributes, Value, measure
 from fairseq_meloformer.measures.harmony import pitch_class_entropy, scale_consistency, semitone_clashes
 from fairseq_meloformer.measures.passage import Passage, Song
 from fairseq_meloformer.measures.quantiles import Quantiles, outside
@@ -90,7 +90,9 @@ def _missed(attributes: Attributes, part: Part, quantiles: Quantiles) -> float:
     """How far a passage falls short of what is asked, 0 if it does not."""
     positions = quantiles.positions(attributes)
     missed = sum(
-        abs(value) * shortfall(value, positions.get(axis)) for axis, value in part.profile.items() if axis in AXES
+        abs(value) * shortfall(value, positions.get(axis))
+        for axis, value in part.profile.items()
+        if axis in quantiles.values
     )
     if part.wishes.key is not None and not _same_mode(attributes.get("key"), part.wishes.key):
         missed += 1  # as a wholly missed axis

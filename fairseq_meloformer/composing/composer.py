@@ -203,7 +203,7 @@ class Composer:
             number = self.control.best_of
             of_drafts = [of_one for of_one in parts for _ in range(number)]
             metres = list(map(metre_of, of_drafts))
-            bias = self.control.bias(self.vocabulary, of_drafts, max(bars), metres)
+            bias = self.control.bias(self.vocabulary, of_drafts, bars, metres)
             settled = [number == 1 and (key_of(of_one) is None or of_one[0].chords != ()) for of_one in parts]
         returns: list[Returns] = [{}] * len(drafts)
         if settings.recall and oracle is None:  # whose songs have their own
@@ -248,7 +248,7 @@ class Composer:
                 written = [named(of_one) or own.union(*(part.required for part in of_one)) for of_one in parts]
             else:
                 heard = [[part.of_tracks(passage.programs) for part in of_one] for of_one in parts]
-            bias = self.control.bias(self.vocabulary, heard, passage.total, metres)
+            bias = self.control.bias(self.vocabulary, heard, [passage.total] * len(heard), metres)
             bias = bias.since(range(len(wanted)), passage.begin)
         prompt = self.vocabulary.ids(passage.prompt)
         songs = self._songs(wanted, [passage.written] * len(wanted), plan, bias)

@@ -20,7 +20,7 @@ from torch import Tensor
 from fairseq_meloformer import hub
 from fairseq_meloformer.composing.choosing import nearest, target
 from fairseq_meloformer.composing.duration import timed
-from fairseq_meloformer.composing.feel import feel, kicks
+from fairseq_meloformer.composing.feel import feel, growth, kicks
 from fairseq_meloformer.composing.harmony import harmonised, harmony
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import Part, key_of, named_players, part_at, players_of
@@ -118,16 +118,24 @@ class DecodingControl:
         others = [replace(request, seed=seed_of(request.seed, "candidate", index)) for index in range(1, self.best_of)]
         return [request, *others]
 
-    def bias(self, vocabulary: Vocabulary, songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -> Bias:
-        """What to add to the logits of songs of these metres and at most so many bars."""
-        chords = harmony(songs, bars, metres)
-        bars = bars if chords else max(parts[-1].first for parts in songs) + 1
-        rows = {
-            id(part): self._row(vocabulary, part, metre)
-            for parts, metre in zip(songs, metres, strict=True)
-            for part in parts
-        }
-        of_bars = [[rows[id(part_at(parts, bar))] for bar in range(bars)] for parts in songs]
+    def bias(
+        self, vocabulary: Vocabulary, songs: Sequence[Sequence[Part]], lengths: Sequence[int], metres: Sequence[str]
+    ) -> Bias:
+        """What to add to the logits of songs of these metres and numbers of bars."""
+        chords = harmony(songs, max(lengths), metres)
+        growing = any("dynamics" in part.profile for parts in songs for part in parts)
+        bars = max(lengths) if chords or growing else max(parts[-1].first for parts in songs) + 1
+        rows: dict[tuple[int, float], tuple[Tensor, float]] = {}
+
+        def row(part: Part, metre: str, growth: float) -> tuple[Tensor, float]:
+            if (id(part), growth) not in rows:
+                rows[id(part), growth] = self._row(vocabulary, part, metre, growth)
+            return rows[id(part), growth]
+
+        of_bars = [
+            [row(part := part_at(parts, bar), metre, growth(part, bar, length)) for bar in range(bars)]
+            for parts, length, metre in zip(songs, lengths, metres, strict=True)
+        ]
         return Bias(
             vocabulary,
             torch.stack([torch.stack([tokens for tokens, _ in song]) for song in of_bars]),
@@ -152,10 +160,12 @@ class DecodingControl:
         midi = marked(_played(midi, request), request.sections, parts)
         return replace(piece, request=request, midi=midi, about=about)
 
-    def _row(self, vocabulary: Vocabulary, part: Part, metre: str) -> tuple[Tensor, float]:
-        """Bias of tokens and of leaps while a part is written."""
+    def _row(self, vocabulary: Vocabulary, part: Part, metre: str, growth: float) -> tuple[Tensor, float]:
+        """Bias of tokens and of leaps while a part is written, whose loudness has grown so far (see `growth`)."""
         moved = self.strength * amounts(torch.tensor(list(part.profile.values())))
         asked = dict(zip(part.profile, moved.tolist(), strict=True))
+        if growth:
+            asked["loudness"] = asked.get("loudness", 0.0) + self.strength * growth
         bias = tilt(vocabulary, asked, part.required | part.usual) + feel(vocabulary, part.traits, metre)
         if part.tempo is not None:
             bias[vocabulary.ids([f"t-{int(tempo_code(part.tempo))}"])] += MUST

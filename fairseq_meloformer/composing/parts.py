@@ -13,6 +13,7 @@ from fairseq_meloformer.words.directions import SILENCE
 from fairseq_meloformer.words.instruments import SIX, Instrument, name_of
 from fairseq_meloformer.words.probe import Probe
 from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.styles import TRAITS
 from fairseq_meloformer.words.wishes import Wishes, read
 
 # From which strength on the reading for drums decides whether they play: it is right for 12 of the 14 prompts of
@@ -29,7 +30,7 @@ class Part:
     Attributes:
         first: the first of the bars, from 0.
         last: the bar after them; None for the end.
-        profile: how strongly each axis is asked for, from -1 to 1; those that are not are missing.
+        profile: how strongly each of ALL_AXES is asked for, from -1 to 1; those that are not are missing.
         wishes: what the text says outright.
         tempo: quarters per minute that the bars keep; None leaves it to the model.
         chords: of the bars, over and over, in the model's key.
@@ -72,10 +73,12 @@ class Part:
 
     @property
     def traits(self) -> frozenset[str]:
-        """What is kept of how its style moves; the kick needs drums, and chords have their own pitches."""
-        traits = frozenset() if self.wishes.style is None else self.wishes.style.traits
+        """What is kept of how it is to move; the kick needs drums, and chords have their own pitches."""
+        style = frozenset() if self.wishes.style is None else self.wishes.style.traits
+        said = {trait: value > 0 for trait, value in self.wishes.moving.items() if trait in TRAITS}
+        traits = {trait for trait in TRAITS if said.get(trait, trait in style)}
         idle = {"pentatonic": self.wishes.chords is not None, "kick": DRUMS not in self.programs}
-        return traits - {trait for trait, holds in idle.items() if holds}
+        return frozenset(traits - {trait for trait, holds in idle.items() if holds})
 
     @property
     def _drummed(self) -> bool:
@@ -165,7 +168,7 @@ def named_players(players: Mapping[int, int]) -> dict[str, int]:
 
 def only_planned(part: Part) -> Part:
     """A part of which the plan alone is to be heard, and so is kept how long it is."""
-    said = replace(part.wishes, bars=None, sections=()).understood()
+    said = replace(part.wishes, bars=None, sections=(), moving={}).understood()
     return part.but(*(f"{one} (the plan alone keeps nothing but bars)" for one in said))
 
 
@@ -206,6 +209,7 @@ def _spans(request: Request) -> list[tuple[int, int | None, str]]:
 def _part(first: int, last: int | None, text: str, values: Sequence[float]) -> Part:
     asked = read(text)
     profile = {axis: value for axis, value in zip(AXES, values, strict=True) if abs(value) >= SILENCE}
+    profile |= asked.manners
     if asked.key is not None:
         profile["mode"] = 1.0 if asked.key.endswith("major") else -1.0
     kicked = asked.style is not None and "kick" in asked.style.traits and not asked.only and DRUMS not in asked.absent

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairseq_meloformer.measures.passage import DRUMS, OVERLAP, STEPS, Integers, Passage, Song
+from fairseq_meloformer.measures.repetition import like_an_earlier_bar
 from fairseq_meloformer.measures.tonality import Tonality, tonality
 from fairseq_meloformer.midi.metre import FOUR_FOUR, beat_of, index_of
 
@@ -24,6 +25,10 @@ Measure = TypeVar("Measure", bound=Callable[[Passage], Value | None])
 
 # The control axes. Positive is fast, dense, high, leaping, sustained, loud, major, with drums.
 AXES: Final = ("tempo", "density", "register", "leaps", "sustain", "loudness", "mode", "drums")
+# How music moves besides. Positive is swung, syncopated, pentatonic, in chords, a crescendo, the same again.
+MANNERS: Final = ("swing", "syncopation", "pentatonic", "polyphony", "dynamics", "recurrence")
+ALL_AXES: Final = (*AXES, *MANNERS)
+_LEAST_OFF_BEAT: Final = 12
 
 
 @dataclass(frozen=True)
@@ -281,6 +286,38 @@ def syncopation(passage: Passage) -> float | None:
     off = (past_beat >= OVERLAP) & (past_beat <= beat - OVERLAP)
     held = notes.duration * STEPS > beat - past_beat + OVERLAP
     return float((off & held).mean())
+
+
+@_attribute("share of notes", "triplet feel against even subdivision (Friberg and Sundström 2002)")
+def swing(passage: Passage) -> float | None:
+    """Share of the notes off the beat that begin at a third or two thirds of it, drums included.
+
+    Needs a dozen notes off the beat, and beats that are not of three eighths, which begin there without swinging.
+    """
+    beat = beat_of(index_of(passage.metre))
+    past_beat = passage.start % beat
+    off = past_beat[past_beat > 0]
+    if beat != STEPS or len(off) < _LEAST_OFF_BEAT:
+        return None
+    return float((off % (STEPS // 3) == 0).mean())
+
+
+@_attribute("share of time", "best of the twelve anhemitonic pentatonic scales")
+def pentatonic(passage: Passage) -> float | None:
+    """Largest share of the sounding time, without drums, that one major pentatonic scale has.
+
+    Its relative minor one has the same notes. Needs three pitch classes, as `mode`.
+    """
+    weights = passage.pitched.pitch_classes
+    if (weights > 0).sum() < 3:
+        return None
+    return float(max(np.roll(weights, -root)[[0, 2, 4, 7, 9]].sum() for root in range(12)) / weights.sum())
+
+
+@_attribute("Jaccard likeness", "see `repetition.like_an_earlier_bar`")
+def recurrence(passage: Passage) -> float | None:
+    """How like bars are to an earlier one: mean, from the fifth bar on, of the largest share of notes in common."""
+    return like_an_earlier_bar(passage)
 
 
 def _scaled(value: float, low: float, high: float) -> float:

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fairseq_meloformer.corpus.tokens import TokenFile
 from fairseq_meloformer.encoders.embeddings import TextEncoder
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.measures.attributes import ALL_AXES
 from fairseq_meloformer.plugin.museformer_dataset import SortedDataset
 from fairseq_meloformer.summaries.store import Subset
 from fairseq_meloformer.tokens.vocabulary import PAD
@@ -64,7 +64,7 @@ class BridgeDataset(SortedDataset):
         captions = item.metadata["captions"]
         text = captions[seed % len(captions) if self._vary else 0]["text"]
         places = item.metadata.get("positions", {})
-        attributes = torch.tensor([places.get(axis, torch.nan) for axis in AXES])
+        attributes = torch.tensor([places.get(axis, torch.nan) for axis in ALL_AXES])
         sample = {"id": index, "summaries": item.summaries.float(), "text": text, "seed": seed}
         if self._tokens is not None:
             sample["song"] = torch.tensor(self._tokens[item.id])

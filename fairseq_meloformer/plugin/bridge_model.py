@@ -18,6 +18,7 @@ from fairseq_meloformer.bridge.network import SIZES, NetworkConfig
 from fairseq_meloformer.bridge.process import BridgeProcess, Prediction, Schedule
 from fairseq_meloformer.composing.command import numbers
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.measures.attributes import ALL_AXES
 from fairseq_meloformer.plugin.options import option
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class BridgeModelConfig(FairseqDataclass):
     endpoint: str = option("regressed", "how the text end is learned: regressed, variational, learned or none")
     most_bars: int = option(128, "largest number of bars that can be inferred from a text")
     attributes: bool = option(False, "tell the networks in numbers too what is asked for")
+    axes: int = option(len(ALL_AXES), "how many axes these numbers are for; 8 leave out swing, scales, texture ...")
     bank: int = option(1024, "pieces of real music that retrieval chooses of")
     plan_scope: Optional[str] = option(None, "where plans are to be injected; the MuseFormer's own if not given")
     plan_layers: Optional[str] = option(None, "layers whose summaries are made and injected, 0,1,...; all if not given")
@@ -87,6 +89,7 @@ class SummaryBridgeModel(BaseFairseqModel):
             scope=cast("Optional[Scope]", cfg.plan_scope),
             plan_layers=None if cfg.plan_layers is None else numbers(cfg.plan_layers, "--plan-layers"),
             attributes=cfg.attributes,
+            axes=cfg.axes,
         )
         bridge = Bridge(config)
         task.fit(bridge)

@@ -1,6 +1,6 @@
 """The probe: what frozen text states say about the eight control axes, each in [-1, 1], near 0 where nothing is asked.
 
-Linear on purpose. It shows what the encoder knows of a prompt before any music is made, so that a prompt that is not
+Small on purpose. It shows what the encoder knows of a prompt before any music is made, so that a prompt that is not
 obeyed can be told from one that was not understood. What a text says in so many words is read by `stated`.
 """
 
@@ -22,6 +22,7 @@ from fairseq_meloformer.encoders.embeddings import TextEncoder, TextStates
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic, write_json
 from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.words import wishes
 from fairseq_meloformer.words.lexicon import default_lexicon
 from fairseq_meloformer.words.plain import simplified
 from fairseq_meloformer.words.stated import default_reader
@@ -67,6 +68,12 @@ def _named(text: str) -> dict[str, float]:
     return {axis: value for profile in profiles if profile for axis, value in profile.items()}
 
 
+def _of_style(text: str) -> dict[str, float]:
+    """What a style that the text names is like on the control axes."""
+    named = wishes.read(text).style
+    return {} if named is None else {axis: value for axis, value in named.profile.items() if axis in AXES}
+
+
 def amounts(values: Tensor) -> Tensor:
     """How much to do of what is read, of the shape of the values: their square roots, with their signs.
 
@@ -104,16 +111,16 @@ class Probe(nn.Module):
     def read(self, texts: Sequence[str]) -> Tensor:
         """Values (batch, 8) of at least one text, in [-1, 1] and in the order of AXES.
 
-        What is stated counts as it is stated, and a scene of the lexicon asks for what stands there. Of other texts the
-        probe speaks, for the share of the words that say nothing outright: all of a scene, next to nothing of a list of
-        requests.
+        What is stated counts as it is stated; a scene of the lexicon asks for what stands there, and a style for what
+        it is like. Of other texts the probe speaks, for the share of the words that say nothing outright: all of a
+        scene, next to nothing of a list of requests.
         """
         texts = [simplified(text) for text in texts]
         values: Tensor = self(self.encoder.encode(texts))
         for index, text in enumerate(texts):
             stated, scenes = default_reader().read(text), _named(text)
             values[index] *= 0 if scenes else 1 - stated.coverage
-            for axis, value in {**scenes, **stated.values}.items():
+            for axis, value in {**_of_style(text), **scenes, **stated.values}.items():
                 values[index, AXES.index(axis)] = value
         return values
 

@@ -1,4 +1,4 @@
-"""Styles by name (jazz, 中国风, techno): who plays in them, how fast, and what is kept of how they move."""
+"""Styles by name (jazz, 中国风, techno): who plays in them, how fast, what they are like and how they move."""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.measures.attributes import ALL_AXES
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.tokens.codes import TEMPI
 from fairseq_meloformer.words.instruments import ROLES
@@ -26,12 +27,14 @@ class Style:
         name: in English.
         players: General MIDI programs of tracks of the six, by the six's own programs.
         tempo: the slowest and the fastest usual one, quarters per minute.
+        profile: what it is like, from -1 to 1 on some of `attributes.ALL_AXES`.
         traits: some of `TRAITS`.
     """
 
     name: str
     players: Mapping[int, int]
     tempo: tuple[float, float]
+    profile: Mapping[str, float]
     traits: frozenset[str]
 
     def tempo_at(self, position: float) -> float:
@@ -64,16 +67,20 @@ def _styles() -> tuple[tuple[Style, re.Pattern[str]], ...]:
 
 def _read(name: str, entry: Mapping[str, Any], music: str) -> tuple[Style, re.Pattern[str]]:
     players, tempo, traits = entry.get("players", {}), entry.get("tempo", (0, 0)), frozenset(entry.get("traits", ()))
+    profile = entry.get("profile", {})
     holds = (
-        set(entry) <= {*LANGUAGES, "players", "tempo", "traits"}
+        set(entry) <= {*LANGUAGES, "players", "tempo", "profile", "traits"}
         and all(are_texts(entry.get(lang)) for lang in LANGUAGES)
         and all(role in ROLES and program in range(DRUMS) for role, program in players.items())
         and len(set(players.values())) == len(players)
         and TEMPI[0] <= tempo[0] < tempo[1] <= TEMPI[-1]
+        and set(profile) <= set(ALL_AXES)
+        and all(-1 <= value <= 1 for value in profile.values())
         and traits <= TRAITS
     )
     if not holds:
         raise InputError(f"{FILE}, style {name!r}: must be as the file explains at its top, received {entry}")
     english = "|".join(entry["en"]).replace("{music}", music)
     pattern = re.compile(rf"(?<![a-z\d])(?:{english})(?![a-z])|{'|'.join(entry['zh'])}")
-    return Style(name, {ROLES[role]: program for role, program in players.items()}, tuple(tempo), traits), pattern
+    roles = {ROLES[role]: program for role, program in players.items()}
+    return Style(name, roles, tuple(tempo), profile, traits), pattern

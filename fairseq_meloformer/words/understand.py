@@ -1,4 +1,4 @@
-"""Show what prompts are taken to ask for: eight axes, each from -1 to 1, near 0 where nothing is asked."""
+"""Show what prompts are taken to ask for: eight axes from -1 to 1, near 0 where nothing is asked, and manners."""
 
 import argparse
 import json
@@ -10,7 +10,8 @@ from typing import Final
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
-from fairseq_meloformer.words import directions, probe
+from fairseq_meloformer.words import directions, probe, wishes
+from fairseq_meloformer.words.manners import said
 from fairseq_meloformer.words.prompt_files import read_prompts
 from fairseq_meloformer.words.prompts import Prompt, from_texts
 
@@ -93,17 +94,24 @@ def readings(reader: probe.Probe, texts: Sequence[str]) -> Iterator[Values]:
 
 def _json_lines(prompts: Sequence[Prompt], found: Iterator[Values]) -> Iterator[str]:
     for prompt, values in zip(prompts, found, strict=True):
-        yield json.dumps({"text": prompt.text, "attributes": values}, ensure_ascii=False)
+        manners = wishes.read(prompt.text).manners
+        yield json.dumps({"text": prompt.text, "attributes": values, "manners": manners}, ensure_ascii=False)
 
 
 def table(prompts: Sequence[Prompt], found: Iterator[Values]) -> Iterator[str]:
-    """Lines of a table: a head with both poles of each axis, then a line for each prompt; a dot is silence."""
+    """Lines of a table: a head with both poles of each axis, then a line for each prompt; a dot is silence.
+
+    How music is to move besides (swung, ever louder) stands at the end of its line.
+    """
     yield fitted("", _TEXT_WIDTH) + "".join(f"{axis:>{_COLUMN}}" for axis in AXES)
     for sign, pole in (("-", 0), ("+", 1)):
         yield fitted("", _TEXT_WIDTH - 1) + sign + "".join(f"{_POLES[axis][pole]:>{_COLUMN}}" for axis in AXES)
     for prompt, values in zip(prompts, found, strict=True):
         cells = (f"{values[axis]:+.2f}" if abs(values[axis]) >= directions.SILENCE else "." for axis in AXES)
-        yield fitted(prompt.text, _TEXT_WIDTH) + "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+        moving = ", ".join(said(wishes.read(prompt.text).manners))
+        yield (
+            fitted(prompt.text, _TEXT_WIDTH) + "".join(f"{cell:>{_COLUMN}}" for cell in cells) + f"  {moving}"
+        ).rstrip()
 
 
 def fitted(text: str, width: int) -> str:

@@ -4,11 +4,12 @@ What a text is like (calm, dark, a storm) is for `probe` and `stated`; here stan
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
+from fairseq_meloformer.measures.attributes import MANNERS
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS
 from fairseq_meloformer.words import notation
@@ -17,6 +18,7 @@ from fairseq_meloformer.words.chords import Progression, progression
 from fairseq_meloformer.words.form import lengths_of_parts, read_form, seconds_of_parts
 from fairseq_meloformer.words.instruments import SIX, Instrument, alone, cast, instruments, name_of, roles_of
 from fairseq_meloformer.words.length import lengths
+from fairseq_meloformer.words.manners import manners, said
 from fairseq_meloformer.words.plain import plain
 from fairseq_meloformer.words.styles import Style, style
 from fairseq_meloformer.words.timeline import Section
@@ -47,6 +49,7 @@ class Wishes:
         only: whether nothing but the named ones is to play: the text says so, or it names a melodic instrument.
         chords: over and over.
         style: that is named.
+        moving: what it says of `attributes.MANNERS`, from -1 to 1.
         not_honoured: phrases that ask for what nothing here can do, with the reason.
         rest: the text without the figures that were read, for readers of words.
     """
@@ -61,8 +64,15 @@ class Wishes:
     only: bool = False
     chords: Progression | None = None
     style: Style | None = None
+    moving: Mapping[str, float] = field(default_factory=dict)
     not_honoured: tuple[str, ...] = ()
     rest: str = ""
+
+    @property
+    def manners(self) -> dict[str, float]:
+        """What is asked of `attributes.MANNERS`: what the text says, or its style has."""
+        own = {} if self.style is None else self.style.profile
+        return {axis: value for axis, value in own.items() if axis in MANNERS} | {**self.moving}
 
     @cached_property
     def players(self) -> dict[int, int]:
@@ -109,6 +119,7 @@ class Wishes:
         yield from filter(None, (self.key, self.metre))
         if self.style is not None:
             yield f"{self.style.name} style"
+        yield from said(self.moving)
         if self.chords is not None:
             yield f"chords {self.chords.in_key(self.key)[0].name}"
         for role, program in self.players.items():
@@ -162,6 +173,7 @@ class _Reading:
             only=only,
             chords=chords,
             style=style(self._lower),
+            moving=manners(self._lower),
             not_honoured=tuple(dict.fromkeys(self._refused)),
             rest=self._rest(),
         )

@@ -11,7 +11,7 @@ from fairseq_meloformer.bridge.conditioning import AttributeConditioning, withhe
 from fairseq_meloformer.bridge.objective import Weights, loss
 from fairseq_meloformer.encoders.registry import DummyEncoder
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.measures.attributes import ALL_AXES, AXES, MANNERS
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 
 
@@ -21,7 +21,7 @@ def told(*numbers):
 
 def test_a_text_gets_one_more_token_whose_mask_is_set():
     text = DummyEncoder(TEXT_DIM).encode(["a", "a much longer text"])
-    complete = AttributeConditioning(TEXT_DIM)(text, torch.zeros(2, len(AXES)))
+    complete = AttributeConditioning(TEXT_DIM, len(AXES))(text, torch.zeros(2, len(AXES)))
     assert complete.states.shape == (2, text.states.shape[1] + 1, TEXT_DIM)
     assert complete.mask[:, 0].all()
     assert torch.equal(complete.states[:, 1:], text.states)
@@ -30,7 +30,7 @@ def test_a_text_gets_one_more_token_whose_mask_is_set():
 
 def test_not_asked_is_not_the_same_as_asked_for_the_middle():
     text = DummyEncoder(TEXT_DIM).encode(["a"])
-    asked = AttributeConditioning(TEXT_DIM)
+    asked = AttributeConditioning(TEXT_DIM, len(AXES))
     assert not torch.allclose(asked(text, told(0.0)).pooled, asked(text, told(torch.nan)).pooled)
 
 
@@ -101,3 +101,21 @@ def test_a_bridge_reads_with_the_probe_that_it_is_given_which_is_no_part_of_its_
     bridge.read_with(probe)
     assert bridge.reader is probe
     assert set(bridge.state_dict()) == weights
+
+
+def test_a_bridge_may_be_told_how_music_moves_too():
+    few, many = (small_bridge(attributes=True, stirred=True, axes=axes) for axes in (len(AXES), len(ALL_AXES)))
+    silent = SimpleNamespace(read=lambda texts: torch.zeros(len(texts), len(AXES)))
+    for bridge in (few, many):
+        vars(bridge)["reader"] = silent
+    swung = torch.full((1, len(ALL_AXES)), torch.nan)
+    swung[:, ALL_AXES.index("swing")] = 0.8**0.5
+    text = many.encoder.encode(["swung eighths"])
+    close(many.read(["swung eighths"]).states, many.told(text, swung).states)
+    close(few.read(["swung eighths"]).states, few.told(text, torch.full_like(swung, torch.nan)).states)
+    assert not torch.allclose(many.told(text, swung).states, many.told(text, torch.full_like(swung, torch.nan)).states)
+
+
+def test_axes_that_there_are_not_are_refused():
+    with pytest.raises(InputError, match=f"axes must be 1 to {len(AXES) + len(MANNERS)}, received 15"):
+        small_bridge(attributes=True, axes=15)

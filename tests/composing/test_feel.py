@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from composing.test_full_system import SETTINGS, composer, system  # noqa: F401  a fixture
 
-from fairseq_meloformer.composing.feel import kicks
+from fairseq_meloformer.composing.feel import growth, kicks
 from fairseq_meloformer.composing.parts import understand
 from fairseq_meloformer.measures.attributes import measure
 from fairseq_meloformer.midi.metre import POSITIONS
@@ -79,3 +79,28 @@ def test_its_players_are_heard(composer):  # noqa: F811
     programs = {track.program for track in composed(composer, "heavy metal, drumless").midi.instruments}
     assert programs <= {29, 34, 30, 18, 48}
     assert programs & {29, 34, 30, 18}
+
+
+def test_words_ask_for_traits_and_take_those_of_a_style_back():
+    traits = [
+        understand(None, [Request(text)])[0][0].traits for text in ("swung", "jazz", "jazz, no swing", "五声音阶")
+    ]
+    assert traits == [{"swing"}, {"swing"}, set(), {"pentatonic"}]
+
+
+def test_a_crescendo_grows_over_its_part_alone():
+    (part,) = understand(None, [Request("a crescendo")])[0]
+    loud = [growth(part, bar, 8) for bar in range(8)]
+    assert loud == sorted(loud)
+    assert loud[0] == -loud[-1] < -1
+    later = replace(part, first=4, last=6)
+    assert [growth(later, bar, 8) for bar in (4, 5)] == [loud[0], loud[-1]]
+    assert growth(replace(part, profile={}), 3, 8) == growth(part, 0, 1) == 0.0
+
+
+def test_a_piece_gets_louder_if_it_is_asked_to(composer):  # noqa: F811
+    def slope(text):
+        return measure(composed(composer, text, bars=6).midi)["dynamics"]
+
+    assert slope("a crescendo") > slope("rain") + 10
+    assert slope("a decrescendo") < slope("rain") - 10

@@ -51,7 +51,7 @@ def test_every_attribute_is_documented():
 def test_values_are_ready_for_json():
     found = measure(song(track(SCALE), track(KIT, drums=True)))
     assert json.loads(json.dumps(found)) == found
-    assert set(found) == set(ATTRIBUTES)
+    assert set(found) == set(ATTRIBUTES) - {"swing", "recurrence"}  # too few notes off the beat, and too few bars
 
 
 def test_chords_count_every_note_for_density_and_one_moment_for_attacks():
@@ -285,3 +285,29 @@ def test_passages_of_a_song_hold_all_its_notes(real_music):
         cut = [read.passage(first, first + 1) for first in range(read.bars)]
         assert sum(map(len, cut)) == len(read.passage()) == len(read.notes)
         assert sum(passage.seconds for passage in cut) == pytest.approx(read.passage().seconds)
+
+
+def test_swing_is_where_notes_off_the_beat_begin():
+    straight = [(beat + part, 0.2, 60) for beat in range(16) for part in (0, 0.5)]
+    swung = [(beat + part, 0.2, 60) for beat in range(16) for part in (0, 2 / 3)]
+    assert measure(song(track(straight)))["swing"] == 0
+    assert measure(song(track(swung)))["swing"] == 1
+    assert measure(song(track(straight), track(swung, drums=True)))["swing"] == 0.5
+    assert "swing" not in measure(song(track(swung[:20])))
+    assert "swing" not in measure(song(track(straight), metre=((0, 6, 8),)))
+
+
+def test_pentatonic_is_the_time_on_the_best_five_notes():
+    five = [(step, 1, pitch) for step, pitch in enumerate([62, 64, 66, 69, 71])]  # D major pentatonic
+    assert measure(song(track(five)))["pentatonic"] == pytest.approx(1)
+    assert measure(song(track([*five, (5, 2.5, 65), (8, 2.5, 68)])))["pentatonic"] == pytest.approx(0.55)  # E major
+    assert "pentatonic" not in measure(song(track([(0, 1, 60), (1, 1, 62)])))
+
+
+def test_recurrence_is_how_like_earlier_bars_later_ones_are():
+    bar = [60, 64, 67, 72]
+    same = [(4 * index + step, 1, pitch) for index in range(6) for step, pitch in enumerate(bar)]
+    assert measure(song(track(same)))["recurrence"] == 1
+    half = [(at, long, pitch + (at // 4 if at % 4 > 1 else 0)) for at, long, pitch in same]
+    assert measure(song(track(half)))["recurrence"] == pytest.approx(1 / 3)
+    assert "recurrence" not in measure(song(track(same[:16])))

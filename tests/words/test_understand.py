@@ -52,6 +52,17 @@ def test_the_table_is_aligned_in_both_languages(two_words: Path, capsys: pytest.
     assert lines[2].split()[2:] == ["+0.90", ".", ".", ".", ".", "-0.70", ".", "."]
 
 
+def test_how_music_is_to_move_stands_at_the_end_of_the_line(
+    two_words: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["a swung crescendo", "fast"]
+    assert cli.main(["understand", *texts, "--probe", str(two_words)]) == 0
+    assert capsys.readouterr().out.splitlines()[3].endswith("  swung, ever louder")
+    assert cli.main(["understand", *texts, "--probe", str(two_words), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["manners"] for row in rows] == [{"swing": 0.8, "dynamics": 0.8}, {}]
+
+
 def test_json_lines_come_in_order(two_words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = ["轻", "fast", "轻"] + [f"prompt {index}" for index in range(40)]
     path = tmp_path / "prompts.txt"

@@ -27,7 +27,7 @@ from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.embeddings import TextStates
 from fairseq_meloformer.evaluation.cost.work import PASSAGE_BARS, TOKENS, UPDATE_TOKENS
 from fairseq_meloformer.injection.plan_training import PlanTraining
-from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.measures.attributes import ALL_AXES
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.precision import autocast
 from fairseq_meloformer.tokens.remi_decoding import decode
@@ -190,7 +190,7 @@ def _bridge_step(bridge: Bridge, texts: TextStates, device: torch.device) -> Cal
     config = bridge.config
     summaries = torch.randn(_PASSAGES, PASSAGE_BARS, config.layers, config.dim, device=device)
     bars = torch.full((_PASSAGES,), PASSAGE_BARS, device=device)
-    batch = Batch(summaries, bars, text, range(_PASSAGES), torch.zeros(_PASSAGES, len(AXES), device=device))
+    batch = Batch(summaries, bars, text, range(_PASSAGES), torch.zeros(_PASSAGES, len(ALL_AXES), device=device))
 
     def step() -> None:
         optimizer.zero_grad()

@@ -19,7 +19,7 @@ from fairseq_meloformer.encoders.embeddings import EmbeddingCache
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.oracle import padded
 from fairseq_meloformer.injection import prefix_training
-from fairseq_meloformer.measures.attributes import AXES, measure
+from fairseq_meloformer.measures.attributes import ALL_AXES, AXES, measure
 from fairseq_meloformer.summaries.store import SummaryStore
 from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
 from fairseq_meloformer.words.probe import Probe
@@ -348,7 +348,7 @@ def step_seconds(bridge: Bridge, model: MuseFormer, bars: int, bar_tokens: int, 
     text = bridge.encoder.encode(["a song"] * songs)
     tokens = torch.randint(BAR_END + 1, model.config.vocabulary_size, (songs, bars, bar_tokens), generator=generator)
     tokens[..., -1] = BAR_END
-    batch = Batch(summaries, torch.full((songs,), bars), text, list(range(songs)), torch.zeros(songs, len(AXES)))
+    batch = Batch(summaries, torch.full((songs,), bars), text, list(range(songs)), torch.zeros(songs, len(ALL_AXES)))
     optimiser = torch.optim.Adam(bridge.train().parameters(), lr=1e-5)
     fastest = float("inf")
     for _ in range(repeats):
