@@ -395,7 +395,8 @@ def _told(piece: Piece, parts: Sequence[Part]) -> Piece:
 def _form(request: Request, bars: int, parts: Sequence[Part]) -> Returns:
     """What returns in a piece, as far as its chords return."""
     chords = [chords_of(parts, bar) for bar in range(bars)] if parts else [()] * bars
-    form = drawn(bars, request.seed, request.sections)
+    asked = parts[0].profile.get("recurrence", 0.0) if parts else 0.0
+    form = drawn(bars, request.seed, request.sections, asked)
     return {bar: earlier for bar, earlier in form.items() if chords[bar] == chords[earlier]}
 
 

@@ -24,37 +24,39 @@ Returns = Mapping[int, int]
 """By bar, from 0, the earlier one that it returns to."""
 
 
-def drawn(bars: int, seed: int, sections: Sequence[Section] = ()) -> Returns:
+def drawn(bars: int, seed: int, sections: Sequence[Section] = (), asked: float = 0.0) -> Returns:
     """The form of a piece.
 
     Args:
         bars: of it.
         seed: of it.
         sections: of it. What returns in one is of the same, but a section that comes back is all returned.
+        asked: whether phrases are to return always (1), as often as in songs (0), or never (-1).
     """
     returns: dict[int, int] = {}
     for number, section in enumerate(sections):
         begin = section.first - 1
         earlier = next(other for other in sections if same(section, other))
         if earlier is section:
-            own = _phrases(section.bars, seed_of(seed, "form", number))
+            own = _phrases(section.bars, seed_of(seed, "form", number), asked)
             returns.update({begin + bar: begin + source for bar, source in own.items()})
         else:
             again = range(min(section.bars, earlier.bars))
             returns.update({begin + bar: earlier.first - 1 + bar for bar in again})
     if not sections:
-        returns.update(_phrases(bars, seed_of(seed, "form", 0)))
+        returns.update(_phrases(bars, seed_of(seed, "form", 0), asked))
     return {bar: _first(returns, bar) for bar in returns}
 
 
-def _phrases(bars: int, seed: int) -> Returns:
+def _phrases(bars: int, seed: int, asked: float) -> Returns:
     """Phrases that return, or their first bars."""
     rng, returns = Random(seed), {}
     for phrase in range(1, bars // _PHRASE):
         near = [back for back in _BACK if back <= phrase]
         (back,) = rng.choices(near, [_BACK[one] for one in near])
         (length,) = rng.choices(list(_BARS), list(_BARS.values()))
-        if rng.random() < _RETURNS[phrase > 1]:
+        chance = _RETURNS[phrase > 1]
+        if rng.random() < chance + asked * (1 - chance if asked > 0 else chance):
             begin = phrase * _PHRASE
             returns.update({bar: bar - back * _PHRASE for bar in range(begin, begin + length)})
     return returns

@@ -35,6 +35,15 @@ def test_phrases_return_as_often_as_in_songs():
     assert 0.05 < sum(not form for form in FORMS) / len(FORMS) < 0.25
 
 
+def test_phrases_return_as_often_as_is_asked():
+    assert not any(drawn(16, seed, asked=-1) for seed in range(50))
+    always = [{bar // 4 for bar in drawn(16, seed, asked=1)} for seed in range(50)]
+    assert all(phrases == {1, 2, 3} for phrases in always)
+    count = [sum(len(drawn(16, seed, asked=asked)) for seed in range(200)) for asked in (-0.8, -0.4, 0, 0.4, 0.8)]
+    assert count == sorted(count)
+    assert [drawn(16, seed, asked=0) for seed in range(400)] == FORMS
+
+
 @pytest.mark.parametrize("bars", [1, 3, 4, 7])
 def test_a_piece_of_one_phrase_has_nothing_to_return_to(bars):
     assert not any(drawn(bars, seed) for seed in range(20))
