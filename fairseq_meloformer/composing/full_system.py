@@ -127,10 +127,10 @@ class DecodingControl:
         bars = max(lengths) if chords or growing else max(parts[-1].first for parts in songs) + 1
         rows: dict[tuple[int, float], tuple[Tensor, float]] = {}
 
-        def row(part: Part, metre: str, growth: float) -> tuple[Tensor, float]:
-            if (id(part), growth) not in rows:
-                rows[id(part), growth] = self._row(vocabulary, part, metre, growth)
-            return rows[id(part), growth]
+        def row(part: Part, metre: str, grown: float) -> tuple[Tensor, float]:
+            if (id(part), grown) not in rows:
+                rows[id(part), grown] = self._row(vocabulary, part, metre, grown)
+            return rows[id(part), grown]
 
         of_bars = [
             [row(part := part_at(parts, bar), metre, growth(part, bar, length)) for bar in range(bars)]
@@ -160,12 +160,12 @@ class DecodingControl:
         midi = marked(_played(midi, request), request.sections, parts)
         return replace(piece, request=request, midi=midi, about=about)
 
-    def _row(self, vocabulary: Vocabulary, part: Part, metre: str, growth: float) -> tuple[Tensor, float]:
+    def _row(self, vocabulary: Vocabulary, part: Part, metre: str, grown: float) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written, whose loudness has grown so far (see `growth`)."""
         moved = self.strength * amounts(torch.tensor(list(part.profile.values())))
         asked = dict(zip(part.profile, moved.tolist(), strict=True))
-        if growth:
-            asked["loudness"] = asked.get("loudness", 0.0) + self.strength * growth
+        if grown:
+            asked["loudness"] = asked.get("loudness", 0.0) + self.strength * grown
         bias = tilt(vocabulary, asked, part.required | part.usual) + feel(vocabulary, part.traits, metre)
         if part.tempo is not None:
             bias[vocabulary.ids([f"t-{int(tempo_code(part.tempo))}"])] += MUST
