@@ -49,9 +49,14 @@ def like_an_earlier_bar(passage: Passage) -> float | None:
     Likeness is what two bars have in common of (sixteenth, pitch, program) by what either has (Jaccard); a bar without
     notes says nothing.
     """
-    bars = bar_notes(passage, SIXTEENTH, passage.pitch, passage.program)
-    found = [max(_jaccard(bars[later], bar) for bar in bars[:later]) for later in range(4, len(bars)) if bars[later]]
-    return _mean(found)
+    # As a product of matrices, as long songs have many pairs of bars.
+    rows = np.stack([passage.bar, passage.step_of_bar // SIXTEENTH, passage.pitch, passage.program], axis=1)
+    kinds, kind = np.unique(rows[:, 1:], axis=0, return_inverse=True)
+    has = np.zeros((passage.bars, len(kinds)), np.float32)
+    has[passage.bar, kind.reshape(-1)] = 1
+    common, notes = (has @ has.T).astype(float), has.sum(1)
+    likeness = common / np.maximum(notes[:, None] + notes - common, 1)
+    return _mean([float(likeness[later, :later].max()) for later in range(4, passage.bars) if notes[later]])
 
 
 def repeated_bars(passage: Passage) -> float | None:
