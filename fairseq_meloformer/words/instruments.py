@@ -10,6 +10,7 @@ from typing import Final
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import BASS, GUITAR, LEAD, PIANO, STRINGS
+from fairseq_meloformer.words.plain import naming
 from fairseq_meloformer.words.refusals import refused_after, refused_before
 from fairseq_meloformer.words.scenes import read_yaml
 
@@ -178,11 +179,11 @@ def _names() -> _Names:
                 raise InputError(f"{FILE} must have every name once, but {word!r} stands for {program} too")
             names[word] = _Name(program, entry.startswith("~"), entry.endswith("?"))
     ordered = sorted(names, key=len, reverse=True)
-    english = "|".join(f"{re.escape(word)}(?:e?s)?" for word in ordered if word.isascii())
-    chinese = "|".join(re.escape(word) for word in ordered if not word.isascii())
+    english = (f"{re.escape(word)}(?:e?s)?" for word in ordered if word.isascii())
+    chinese = (re.escape(word) for word in ordered if not word.isascii())
     return _Names(
         names,
         {program: families[family] for program, (family, *_) in programs.items()},
         {program: str(english[0]).strip("~?") for program, (_, english, _) in programs.items()},
-        re.compile(rf"(?<![a-z\d])(?:{english})(?![a-z])|{chinese}"),
+        naming(english, chinese),
     )

@@ -8,6 +8,7 @@ from typing import Final
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import MANNERS
+from fairseq_meloformer.words.plain import naming
 from fairseq_meloformer.words.refusals import refused_before
 from fairseq_meloformer.words.scenes import LANGUAGES, are_texts, read_yaml
 
@@ -62,10 +63,6 @@ def _patterns() -> dict[str, tuple[bool, dict[int, re.Pattern[str]]]]:
         )
         if not holds:
             raise InputError(f"{FILE}, {axis}: must have denied and, for each side, texts in both languages: {entry}")
-        sides = {sign: _pattern(entry[side]["en"], entry[side]["zh"]) for side, sign in _SIDES.items()}
+        sides = {sign: naming(entry[side]["en"], entry[side]["zh"]) for side, sign in _SIDES.items()}
         patterns[axis] = (bool(entry["denied"]), sides)
     return patterns
-
-
-def _pattern(english: list[str], chinese: list[str]) -> re.Pattern[str]:
-    return re.compile(rf"(?<![a-z\d])(?:{'|'.join(english)})(?![a-z])|{'|'.join(chinese)}")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Final
 
@@ -25,3 +26,8 @@ def simplified(text: str) -> str:
 def plain(text: str) -> str:
     """A text with compatibility forms (NFKC) and Traditional characters made plain, of the same case."""
     return simplified(unicodedata.normalize("NFKC", text).replace("’", "'"))
+
+
+def naming(english: Iterable[str], chinese: Iterable[str]) -> re.Pattern[str]:
+    """Where a lower-case text has one of these regular expressions; English ones as whole words."""
+    return re.compile(rf"(?<![a-z\d])(?:{'|'.join(english)})(?![a-z])|{'|'.join(chinese)}")

@@ -12,6 +12,7 @@ from fairseq_meloformer.measures.attributes import ALL_AXES
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.tokens.codes import TEMPI
 from fairseq_meloformer.words.instruments import ROLES
+from fairseq_meloformer.words.plain import naming
 from fairseq_meloformer.words.refusals import refused_before
 from fairseq_meloformer.words.scenes import LANGUAGES, are_texts, read_yaml
 
@@ -80,7 +81,6 @@ def _read(name: str, entry: Mapping[str, Any], music: str) -> tuple[Style, re.Pa
     )
     if not holds:
         raise InputError(f"{FILE}, style {name!r}: must be as the file explains at its top, received {entry}")
-    english = "|".join(entry["en"]).replace("{music}", music)
-    pattern = re.compile(rf"(?<![a-z\d])(?:{english})(?![a-z])|{'|'.join(entry['zh'])}")
+    pattern = naming([one.replace("{music}", music) for one in entry["en"]], entry["zh"])
     roles = {ROLES[role]: program for role, program in players.items()}
     return Style(name, roles, tuple(tempo), profile, traits), pattern

@@ -109,9 +109,8 @@ def table(prompts: Sequence[Prompt], found: Iterator[Values]) -> Iterator[str]:
     for prompt, values in zip(prompts, found, strict=True):
         cells = (f"{values[axis]:+.2f}" if abs(values[axis]) >= directions.SILENCE else "." for axis in AXES)
         moving = ", ".join(said(wishes.read(prompt.text).manners))
-        yield (
-            fitted(prompt.text, _TEXT_WIDTH) + "".join(f"{cell:>{_COLUMN}}" for cell in cells) + f"  {moving}"
-        ).rstrip()
+        line = fitted(prompt.text, _TEXT_WIDTH) + "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+        yield f"{line}  {moving}".rstrip()
 
 
 def fitted(text: str, width: int) -> str:
