@@ -15,7 +15,7 @@ from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.tokens.vocabulary import published
 
-SHIPPED = "d3878fb6c08795a43a3cfb8b67cb4fb91e4622ba449d04584d562c28012073e5"
+SHIPPED = "633c27c682dde2162131aa0e55e9ee6f1a62203d13b41c30e97c34dd692a0127"
 
 
 def test_both_are_safetensors_with_a_card_and_small():

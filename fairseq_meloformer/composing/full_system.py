@@ -18,7 +18,7 @@ from miditoolkit import MidiFile
 from torch import Tensor
 
 from fairseq_meloformer import hub
-from fairseq_meloformer.composing.choosing import nearest, target
+from fairseq_meloformer.composing.choosing import CORPUS, nearest, target
 from fairseq_meloformer.composing.duration import timed
 from fairseq_meloformer.composing.feel import feel, growth, kicks
 from fairseq_meloformer.composing.harmony import harmonised, harmony
@@ -167,8 +167,10 @@ class DecodingControl:
         if grown:
             asked["loudness"] = asked.get("loudness", 0.0) + self.strength * grown
         bias = tilt(vocabulary, asked, part.required | part.usual) + feel(vocabulary, part.traits, metre)
-        if part.tempo is not None:
-            bias[vocabulary.ids([f"t-{int(tempo_code(part.tempo))}"])] += MUST
+        tempi = vocabulary.range("t")
+        slowest, fastest = map(int, tempo_code(CORPUS["tempo"] if part.tempo is None else (part.tempo, part.tempo)))
+        bias[tempi.start : tempi.start + slowest] -= MUST
+        bias[tempi.start + fastest + 1 : tempi.stop] -= MUST
         for program in SIX - part.programs:
             bias[_instrument(vocabulary, program)] -= MUST
         return bias, leap_tilt(asked)

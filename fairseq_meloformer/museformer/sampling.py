@@ -37,8 +37,8 @@ class Sampling:
     """
 
     temperature: float = 1.0
-    top_k: int = 8
-    top_p: float = 1.0
+    top_k: int = 16
+    top_p: float = 0.98
     logit_guidance: float = 1.0
     min_tokens: int = 0
     max_tokens: int = 20480
