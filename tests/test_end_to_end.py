@@ -157,7 +157,18 @@ def made(tmp_path_factory):
 
 def compose(made, name, *arguments):
     """The same by `meloformer compose`."""
-    drawing = ("--temperature", TEMPERATURE, "--top-k", TOP_K, "--seed", SEED, "--no-audio", "--no-picture")
+    drawing = (
+        "--temperature",
+        TEMPERATURE,
+        "--top-k",
+        TOP_K,
+        "--top-p",
+        1,
+        "--seed",
+        SEED,
+        "--no-audio",
+        "--no-picture",
+    )
     models = ("--model", made.folder / "museformer", "--output", made.folder / name)
     meloformer("compose", *arguments, *models, *drawing)
     return made.pieces(name)
