@@ -167,7 +167,7 @@ class DecodingControl:
         if grown:
             asked["loudness"] = asked.get("loudness", 0.0) + self.strength * grown
         bias = tilt(vocabulary, asked, part.required | part.usual) + feel(vocabulary, part.traits, metre)
-        tempi = vocabulary.range("t")
+        tempi = vocabulary.range("t")  # one that no song has needs words
         slowest, fastest = map(int, tempo_code(CORPUS["tempo"] if part.tempo is None else (part.tempo, part.tempo)))
         bias[tempi.start : tempi.start + slowest] -= MUST
         bias[tempi.start + fastest + 1 : tempi.stop] -= MUST
