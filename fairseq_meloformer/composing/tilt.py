@@ -8,7 +8,6 @@ what it finds likely it still decides. Leaps are tilted likewise: there x is how
 The full system uses it; "bridge only" never does.
 """
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -81,7 +80,7 @@ def tilt(vocabulary: Vocabulary, asked: Mapping[str, float], required: Collectio
     height = (numbers["p"] - _PITCH_MIDDLE) / _PITCH
     high = asked.get("register", 0.0)
     add("p", high * height.clamp(-1, 1) * pitched)
-    add("p", -abs(high) * (math.copysign(1, high) * height - _FARTHEST).clamp(min=0) * pitched)
+    add("p", -(high * height - abs(high) * _FARTHEST).clamp(min=0) * pitched)
     add("p", asked.get("mode", 0.0) * torch.tensor(_MODE)[numbers["p"].long() % 12] * pitched / _MODE_SPREAD)
     # A bar is dense if its next onset comes soon, its end late, and notes sound together. After a note, all of these
     # stand to choice; elsewhere the kinds are alone, and what is added to all of a kind cancels.

@@ -50,8 +50,8 @@ def like_an_earlier_bar(passage: Passage) -> float | None:
     notes says nothing.
     """
     # As a product of matrices, as long songs have many pairs of bars.
-    rows = np.stack([passage.bar, passage.step_of_bar // SIXTEENTH, passage.pitch, passage.program], axis=1)
-    kinds, kind = np.unique(rows[:, 1:], axis=0, return_inverse=True)
+    rows = np.stack([passage.step_of_bar // SIXTEENTH, passage.pitch, passage.program], axis=1)
+    kinds, kind = np.unique(rows, axis=0, return_inverse=True)
     has = np.zeros((passage.bars, len(kinds)), np.float32)
     has[passage.bar, kind.reshape(-1)] = 1
     common, notes = (has @ has.T).astype(float), has.sum(1)
