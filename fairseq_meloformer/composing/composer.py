@@ -249,7 +249,7 @@ class Composer:
             else:
                 heard = [[part.of_tracks(passage.programs) for part in of_one] for of_one in parts]
             bias = self.control.bias(self.vocabulary, heard, [passage.total] * len(heard), metres)
-            bias = bias.since(range(len(wanted)), passage.begin)
+            bias = replace(bias.since(range(len(wanted)), passage.begin), close=None)  # its key is its own
         prompt = self.vocabulary.ids(passage.prompt)
         songs = self._songs(wanted, [passage.written] * len(wanted), plan, bias)
         given = [passage.given(programs) for programs in written]

@@ -21,7 +21,7 @@ from fairseq_meloformer import hub
 from fairseq_meloformer.composing.choosing import CORPUS, nearest, target
 from fairseq_meloformer.composing.duration import timed
 from fairseq_meloformer.composing.feel import feel, growth, kicks
-from fairseq_meloformer.composing.harmony import harmonised, harmony
+from fairseq_meloformer.composing.harmony import closes, harmonised, harmony
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import Part, key_of, named_players, part_at, players_of
 from fairseq_meloformer.composing.piece import Piece
@@ -31,8 +31,10 @@ from fairseq_meloformer.measures.attributes import Value
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
 from fairseq_meloformer.midi.general_midi import SOUNDS, can_play
-from fairseq_meloformer.museformer.bias import MUST, Bias
+from fairseq_meloformer.midi.metre import LENGTHS, index_of
+from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
+from fairseq_meloformer.museformer.rules import MUST
 from fairseq_meloformer.pretrained import MUSEFORMER
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.codes import tempo_code
@@ -142,6 +144,8 @@ class DecodingControl:
             torch.tensor([[leaps for _, leaps in song] for song in of_bars]),
             chords,
             kicks(songs, bars, metres),
+            torch.tensor([int(LENGTHS[index_of(metre)]) for metre in metres]),
+            closes(songs, lengths),
         )
 
     def choose(self, candidates: Sequence[Piece], request: Request, parts: Sequence[Part]) -> Piece:

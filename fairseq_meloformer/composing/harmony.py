@@ -6,11 +6,11 @@ from typing import Final
 
 import torch
 
-from fairseq_meloformer.composing.parts import Part, part_at
+from fairseq_meloformer.composing.parts import Part, key_of, part_at
 from fairseq_meloformer.measures import harmony as measured
 from fairseq_meloformer.measures.passage import Passage
 from fairseq_meloformer.midi.metre import LENGTHS, index_of
-from fairseq_meloformer.museformer.bias import Harmony
+from fairseq_meloformer.museformer.rules import Close, Harmony
 from fairseq_meloformer.words.chords import Bar, Chord
 
 # Nats for pitches outside the chord, for the bass's other ones than the root, for pitches of the chord that have not
@@ -20,6 +20,9 @@ _BASS: Final = -4.0
 _FRESH: Final = 1.5
 _HELD: Final = -5.0
 _HALVES: Final = 2
+_CLOSES_FROM: Final = 8
+"""Bars of pieces that end on their tonic; shorter ones are figures more than pieces."""
+_SURE: Final = 100.0
 
 
 def harmonised(part: Part, key: str | None, moved: int, bars: int | None, *, since: int = 0) -> Part:
@@ -67,6 +70,23 @@ def harmony(songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -
                 fresh[song, bar, half] = _FRESH * inside
                 held[song, bar, half] = 0 if after is None else _HELD * (1 - _classes(after.pitch_classes))
     return Harmony(pitches, fresh, held, until, middle)
+
+
+def closes(songs: Sequence[Sequence[Part]], lengths: Sequence[int]) -> Close:
+    """Which songs of so many bars end on their tonic: those that are long enough, unless they repeat or have chords."""
+    ends = [
+        bars >= _CLOSES_FROM and not parts[-1].chords and parts[-1].wishes.moving.get("recurrence", 0.0) <= 0
+        for parts, bars in zip(songs, lengths, strict=True)
+    ]
+    last = [bars - 1 if end else -1 for end, bars in zip(ends, lengths, strict=True)]
+    return Close(torch.tensor(last), torch.tensor([_mode(parts) for parts in songs]))
+
+
+def _mode(parts: Sequence[Part]) -> float:
+    """How surely the last of the parts is major, in notes, as far as is asked."""
+    key = key_of(parts)
+    asked = parts[-1].profile.get("mode", 0.0) if key is None else 1.0 if key.endswith("major") else -1.0
+    return _SURE * asked
 
 
 def astray(passage: Passage, part: Part) -> float:

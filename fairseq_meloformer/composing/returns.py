@@ -14,7 +14,7 @@ _PHRASE: Final = 4
 # Of 359 passages of 16 bars of songs of the training data, cut anywhere: at least two bars of the lead are those of an
 # earlier phrase in 10 % of second phrases and in 26 % of third and fourth ones. Counted from a song's beginning it is
 # more, since most returns are of eight bars, which such a passage has once; a piece of two phrases has one chance.
-_RETURNS: Final = (0.4, 0.55)  # of second phrases, and of later ones
+_RETURNS: Final = (0.25, 0.4)  # of second phrases, and of later ones
 # How many phrases back, as often as it was found: 16 times in 137 the one before, else mostly the one before that.
 _BACK: Final = {1: 0.25, 2: 0.65, 3: 0.1}
 # How many of its bars return before it goes another way.

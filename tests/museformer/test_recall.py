@@ -31,8 +31,8 @@ def recalled(text, begins=(), returns=None):
 def test_a_bar_that_has_returned_is_expected_to_go_on_so():
     unknown = 1 / len(BOOK)
     once, often = (recalled(BAR * times + "t-30 o-0 i-80")["p-60"] for times in (1, 6))
-    assert unknown < once < 0.2
-    assert often > 0.35
+    assert unknown < once < 0.1
+    assert often > 0.15
     assert sum(recalled(BAR * 6 + "t-30 o-0 i-80").values()) == pytest.approx(1, abs=1e-5)
 
 
@@ -57,7 +57,7 @@ def test_form_is_recalled_from_as_many_bars_back_as_it_has():
 def test_instruments_are_trusted_apart():
     bars = "".join(BAR.replace("p-40", f"p-{40 + number}") for number in range(6))
     found = recalled(bars + "t-30 o-0 i-80 p-60 d-12 v-20 o-12 i-80")["p-62"]
-    assert found > 0.35 > 5 * max(recalled(bars + "t-30 o-24 i-43")[f"p-{40 + number}"] for number in range(6))
+    assert found > 0.15 > 5 * max(recalled(bars + "t-30 o-24 i-43")[f"p-{40 + number}"] for number in range(6))
 
 
 def test_after_a_note_that_a_bar_does_not_have_comes_its_next_moment_or_its_end():
@@ -98,7 +98,7 @@ def test_real_songs_are_foretold_better(shared):
             gain += float(recalling.mixed(own[None]).log_softmax(-1)[0, token] - own[token])
             recalling.advance(torch.tensor([token]))
         gains.append(gain / len(tokens))
-    assert sum(gains) / len(gains) > 0.03
+    assert sum(gains) / len(gains) > 0.015
 
 
 def test_songs_that_are_written_with_it_depend_on_no_other():
@@ -115,7 +115,7 @@ def test_a_bar_that_is_to_return_has_the_notes_of_the_earlier_one():
     for begun, follows in (("t-30", "o-0"), ("t-30 o-0 i-80", "p-60"), ("t-30 o-0 i-80 p-60 d-12 v-20", "o-12")):
         assert recalled(text + begun, returns=form)[follows] == pytest.approx(0.98, abs=0.01)
     assert recalled(text + "t-30 o-0 i-80 p-61 d-6 v-20", returns=form)["o-12"] == pytest.approx(0.98, abs=0.01)
-    assert recalled(BAR * 6 + "t-30 o-0 i-80", returns=form)["p-60"] > 0.35
+    assert recalled(BAR * 6 + "t-30 o-0 i-80", returns=form)["p-60"] > 0.15
 
 
 def test_other_instruments_return_loosely_where_the_lead_has_the_tune():

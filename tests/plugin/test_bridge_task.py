@@ -189,6 +189,29 @@ def test_bad_settings_are_refused(flag, value, reason, store):
         built(cfg)
 
 
+def test_steps_calculate_in_bfloat16_where_that_is_faster(store, monkeypatch):
+    model, criterion = built(training(store))
+    songs, losses = dataset(store), []
+    sample = songs.collater([songs[0], songs[1]])
+    for dtype, pays in ((torch.float32, False), (torch.bfloat16, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda pays=pays: {"avx512_bf16": pays})
+        seen = []
+        linear = next(module for module in model.bridge.denoiser.modules() if isinstance(module, torch.nn.Linear))
+        spy = linear.register_forward_hook(lambda *_, seen=seen: seen.append(_[2].dtype))
+        model.zero_grad()
+        loss, _, _ = criterion(model.train(), sample)
+        loss.backward()
+        spy.remove()
+        assert set(seen) == {dtype}
+        assert loss.dtype == torch.float32
+        assert {parameter.grad.dtype for parameter in model.parameters() if parameter.grad is not None} == {
+            torch.float32
+        }
+        losses.append(float(loss.detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert losses[1] != losses[0]
+
+
 def test_metrics_are_means_over_songs_however_they_are_batched():
     parts = ["bridge", "endpoint", "kl", "bars", "layer_0", "quarter_0", "quarter_1", "quarter_2", "quarter_3"]
     counts = {f"quarter_{quarter}_songs": 0 for quarter in range(4)}

@@ -1,0 +1,373 @@
+"""What depends on where a song is while it is drawn: chords, clashes, the close, a kick on every beat, the top line."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+
+from fairseq_meloformer.midi.metre import POSITIONS
+from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.midi.six_tracks import BASS
+from fairseq_meloformer.tokens.codes import DRUM_PITCHES, SHORTEST
+from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
+
+if TYPE_CHECKING:
+    from fairseq_meloformer.tokens.vocabulary import Vocabulary
+
+_OCTAVE: Final = 12
+MUST: Final = 1e4
+"""Nats for what must or, less them, must not come: more than any logit; the grammar still has the last word."""
+_NONE: Final = -1
+_TAIL: Final = 512
+_BASS_DRUM: Final = 36
+_CLASHES: Final = (1, 11, 13)
+"""Semitones of a minor second, a major seventh and a minor ninth."""
+_FARTHEST: Final = max(_CLASHES)
+CLASH: Final = -1.5
+"""Nats for a pitch that clashes with one that sounds."""
+
+# Of the close: nats for pitches outside of the chord, for the bass's other ones than its root, for onsets in the second
+# half of the last bar (from 0 at its beginning on), and for notes there that are shorter than half of it.
+_ASTRAY: Final = -5.0
+_ASTRAY_BASS: Final = -4.0
+_LATE: Final = -6.0
+_SHORT: Final = -3.0
+# Dominant and tonic of C major and of A minor, root first. The seventh of the minor's dominant is left to the model.
+_DOMINANTS: Final = ((7, 11, 2), (4, 8, 11, 7))
+_TONICS: Final = ((0, 4, 7), (9, 0, 4))
+_OF_BASS: Final = 3.0
+
+
+class Harmony(NamedTuple):
+    """What is added to pitches as the chords want it. A bar has two halves, which may have chords of their own.
+
+    Attributes:
+        pitches: (songs, bars, 2, 2, 12) nats by half of the bar, whether the bass plays, and pitch class.
+        fresh: (songs, bars, 2, 12) nats by half of the bar and pitch class for what has not yet begun in that half.
+        held: (songs, bars, 2, 12) nats by half of the bar and pitch class for notes that last beyond the chord's end.
+        until: (songs, bars, 2) position in the bar at which the chord of a half ends.
+        half: (songs,) positions in half a bar.
+    """
+
+    pitches: Tensor
+    fresh: Tensor
+    held: Tensor
+    until: Tensor
+    half: Tensor
+
+    def since(self, songs: Sequence[int], bar: int) -> "Harmony":
+        """That of some songs from a bar on, counted from 0."""
+        rows = list(songs)
+        pitches, fresh, held, until = (part[rows, bar:] for part in self[:-1])
+        return Harmony(pitches, fresh, held, until, self.half[rows])
+
+
+class Close(NamedTuple):
+    """Which songs end on their tonic.
+
+    Attributes:
+        last: (songs,) number of the last bar, from 0; below 0 where no close is wanted.
+        major: (songs,) how surely it is C major before a note is written, in notes; below 0 for A minor.
+    """
+
+    last: Tensor
+    major: Tensor
+
+
+class Kicks:
+    """A bass drum on every beat: no token leads past a beat that has none yet.
+
+    Args:
+        vocabulary: of the songs.
+        lengths: (songs, bars) positions of the bars that have it, 0 of the others.
+        device: of the ids to come.
+    """
+
+    def __init__(self, vocabulary: "Vocabulary", lengths: Tensor, device: torch.device) -> None:
+        pitches = vocabulary.range("p")
+        self._lengths, self._onset = lengths.to(device), _onsets(vocabulary, device)
+        self._kick = pitches.start + DRUM_PITCHES + _BASS_DRUM
+        # Drums are written first in a moment, and from the highest down: what comes later would leave out this one.
+        self._later = torch.zeros(len(vocabulary), dtype=torch.bool, device=device)
+        self._later[pitches.start + DRUM_PITCHES : self._kick] = True
+        self._later[[token for token in vocabulary.range("i") if vocabulary.symbols[token] != f"i-{DRUMS}"]] = True
+        self._position = torch.zeros(len(lengths), dtype=torch.int64, device=device)
+        self._heard = torch.zeros(len(lengths), dtype=torch.bool, device=device)
+
+    def now(self, songs: Tensor, bars: Tensor) -> Tensor:
+        """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
+        length = self._lengths[songs, bars.clamp(max=self._lengths.shape[1] - 1)][:, None]
+        lacks = ((self._position % POSITIONS == 0) & ~self._heard)[:, None]
+        here = self._position[:, None]
+        beat = torch.where(lacks, here, (here // POSITIONS + 1) * POSITIONS)
+        onset = self._onset.expand(len(songs), -1).clone()
+        onset[:, BAR_END] = length[:, 0]
+        return -MUST * ((length > 0) & ((onset > beat) | (lacks & self._later)))
+
+    def advance(self, songs: Tensor, ids: Tensor) -> None:  # noqa: ARG002  as of chords
+        """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
+        onset = self._onset[ids]
+        moved = onset != _NONE
+        self._position = torch.where(moved, onset, self._position)
+        self._heard = (self._heard & ~moved) | (ids == self._kick)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        self._position, self._heard = self._position[list(rows)], self._heard[list(rows)]
+
+
+class Chords:
+    """Where songs are in their bars, who plays and what, followed token by token from the beginning of a bar on.
+
+    Args:
+        vocabulary: of the songs.
+        harmony: what is added.
+        songs: how many.
+        device: of the ids to come.
+    """
+
+    def __init__(self, vocabulary: "Vocabulary", harmony: Harmony, songs: int, device: torch.device) -> None:
+        size, players = len(vocabulary), vocabulary.range("i")
+        self._harmony = Harmony(*(part.to(device) for part in harmony))
+        pitches = vocabulary.range("p")[:DRUM_PITCHES]
+        self._class = torch.full((size,), _OCTAVE)  # a thirteenth, to which nothing is added
+        self._class[pitches.start : pitches.stop] = torch.arange(len(pitches)) % _OCTAVE
+        self._onset = _onsets(vocabulary, device)
+        self._bass = torch.full((size,), _NONE)
+        self._bass[players.start : players.stop] = 0
+        self._bass[[token for token in players if vocabulary.symbols[token] == f"i-{BASS}"]] = 1
+        durations = vocabulary.range("d")[: len(SHORTEST)]
+        self._lasts = torch.zeros(size)
+        self._lasts[durations.start : durations.stop] = torch.from_numpy(SHORTEST).float()
+        for table in ("_class", "_bass", "_lasts"):
+            setattr(self, table, getattr(self, table).to(device))
+        self._position = torch.zeros(songs, dtype=torch.int64, device=device)
+        self._player, self._pitch = self._position, torch.full_like(self._position, _OCTAVE)
+        self._heard = torch.zeros(songs, 2, _OCTAVE + 1, device=device)
+
+    def now(self, songs: Tensor, bars: Tensor) -> Tensor:
+        """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
+        chords, bars = self._harmony, bars.clamp(max=self._harmony.pitches.shape[1] - 1)
+        half = (self._position >= chords.half[songs]).long()
+        heard = self._heard[torch.arange(len(half), device=half.device), half, :_OCTAVE]
+        new = chords.fresh[songs, bars, half] * (1 - heard) * (1 - self._player)[:, None]  # the bass keeps to its roots
+        wanted = chords.pitches[songs, bars, half, self._player] + new
+        wanted = pad(wanted, (0, 1))[:, self._class]
+        held = pad(chords.held[songs, bars, half], (0, 1)).gather(1, self._pitch[:, None])
+        return wanted + held * (self._lasts > (chords.until[songs, bars, half] - self._position)[:, None])
+
+    def advance(self, songs: Tensor, ids: Tensor) -> None:
+        """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
+        onset, player, pitch = self._onset[ids], self._bass[ids], self._class[ids]
+        self._heard[ids == BAR_END] = 0
+        half = (self._position >= self._harmony.half[songs]).long()
+        self._heard[torch.arange(len(ids), device=ids.device), half, pitch] = 1
+        self._position = torch.where(onset == _NONE, self._position, onset)
+        self._player = torch.where(player == _NONE, self._player, player)
+        self._pitch = torch.where(ids == PAD, self._pitch, pitch)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        index = list(rows)
+        for name in ("_position", "_player", "_pitch", "_heard"):
+            setattr(self, name, getattr(self, name)[index])
+
+
+class Clashes:
+    """Which notes sound where a pitch is drawn, so that few clash with them; drums do not count.
+
+    Args:
+        vocabulary: of the songs.
+        lengths: (songs,) positions of their bars.
+        prompts: their beginnings, ids without BOS.
+        device: of the ids to come.
+    """
+
+    def __init__(
+        self, vocabulary: "Vocabulary", lengths: Tensor, prompts: Sequence[Sequence[int]], device: torch.device
+    ) -> None:
+        size, pitches, durations = len(vocabulary), vocabulary.range("p")[:DRUM_PITCHES], vocabulary.range("d")
+        self._lengths, self._first, self._onset = lengths.to(device), pitches.start, _onsets(vocabulary, device)
+        self._pitch = torch.full((size,), _NONE)
+        self._pitch[vocabulary.range("p").start : vocabulary.range("p").stop] = DRUM_PITCHES  # all that drums play
+        self._pitch[pitches.start : pitches.stop] = torch.arange(len(pitches))
+        self._lasts = torch.zeros(size, dtype=torch.int64)
+        self._lasts[durations.start : durations.start + len(SHORTEST)] = torch.from_numpy(SHORTEST).clamp(min=1)
+        self._pitch, self._lasts = self._pitch.to(device), self._lasts.to(device)
+        self._position = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+        self._note = torch.full_like(self._position, DRUM_PITCHES)
+        self._ends = torch.zeros(len(prompts), DRUM_PITCHES + 1, dtype=torch.int64, device=device)
+        tails = [torch.tensor([PAD, *prompt[-_TAIL:]], device=device) for prompt in prompts]
+        for column in pad_sequence(tails, padding_value=PAD):
+            self.advance(torch.arange(len(prompts), device=device), column)
+
+    def now(self, songs: Tensor, bars: Tensor) -> Tensor:  # noqa: ARG002  as of chords
+        """(batch, vocabulary) to add where songs (batch,) are."""
+        sounding = self._ends[:, :DRUM_PITCHES] > self._position[:, None]
+        near = pad(sounding, (_FARTHEST, _FARTHEST))
+        clash = torch.zeros_like(sounding)
+        for way in (*_CLASHES, *(-interval for interval in _CLASHES)):
+            clash |= near[:, _FARTHEST + way : _FARTHEST + way + DRUM_PITCHES]
+        added = torch.zeros(len(songs), len(self._pitch), device=clash.device)
+        added[:, self._first : self._first + DRUM_PITCHES] = CLASH * clash
+        return added
+
+    def advance(self, songs: Tensor, ids: Tensor) -> None:
+        """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
+        onset, pitch, lasts = self._onset[ids], self._pitch[ids], self._lasts[ids]
+        self._ends -= (self._lengths[songs] * (ids == BAR_END))[:, None]
+        self._position = torch.where(onset == _NONE, self._position, onset)
+        self._note = torch.where(pitch == _NONE, self._note, pitch)
+        until = torch.where(lasts > 0, self._position + lasts, 0)[:, None]
+        self._ends.scatter_reduce_(1, self._note[:, None], until, "amax")
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        index = list(rows)
+        for name in ("_position", "_note", "_ends"):
+            setattr(self, name, getattr(self, name)[index])
+
+
+class Closing:
+    """A close: in the last bar the tonic's triad above its root, held, and half a bar of its dominant before.
+
+    Songs are in C major or A minor, and which of the two it is is told by what has sounded: by C and A of the bass,
+    G and A of the others.
+
+    Args:
+        vocabulary: of the songs.
+        close: which songs have one.
+        lengths: (songs,) positions of their bars.
+        prompts: their beginnings, ids without BOS.
+        device: of the ids to come.
+    """
+
+    def __init__(
+        self,
+        vocabulary: "Vocabulary",
+        close: Close,
+        lengths: Tensor,
+        prompts: Sequence[Sequence[int]],
+        device: torch.device,
+    ) -> None:
+        size, players, durations = len(vocabulary), vocabulary.range("i"), vocabulary.range("d")
+        pitches = vocabulary.range("p")[:DRUM_PITCHES]
+        self._last, self._lengths = close.last.to(device), lengths.to(device)
+        self._class = torch.full((size,), _OCTAVE)
+        self._class[pitches.start : pitches.stop] = torch.arange(len(pitches)) % _OCTAVE
+        self._player = torch.full((size,), _NONE)
+        self._player[players.start : players.stop] = 0
+        self._player[[token for token in players if vocabulary.symbols[token] == f"i-{BASS}"]] = 1
+        self._lasts = torch.full((size,), _NONE)
+        self._lasts[durations.start : durations.start + len(SHORTEST)] = torch.from_numpy(SHORTEST)
+        self._drums = vocabulary.ids([f"i-{DRUMS}"])[0] if f"i-{DRUMS}" in vocabulary else _NONE
+        self._onset = _onsets(vocabulary, torch.device("cpu"))
+        chords = torch.stack([torch.stack([_close(chord) for chord in pair]) for pair in (_DOMINANTS, _TONICS)])
+        self._chords = pad(chords, (0, 1))[..., self._class]  # (dominant or tonic, mode, bass or not, vocabulary)
+        says = torch.zeros(2, _OCTAVE + 1)
+        says[0, 7], says[0, 9], says[1, 0], says[1, 9] = 1.0, -1.0, _OF_BASS, -_OF_BASS
+        self._says = says[:, self._class]
+        for table in ("_class", "_player", "_lasts", "_onset", "_chords", "_says"):
+            setattr(self, table, getattr(self, table).to(device))
+        self._major = close.major.to(device).float()
+        self._position = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+        self._bass, self._drumming = torch.zeros_like(self._position), torch.zeros_like(self._position).bool()
+        everyone = torch.arange(len(prompts), device=device)
+        begun = [torch.tensor([PAD, *prompt], device=device) for prompt in prompts]
+        for column in pad_sequence(begun, padding_value=PAD):
+            self.advance(everyone, column)
+
+    def now(self, songs: Tensor, bars: Tensor) -> Tensor:
+        """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
+        left, length = self._last[songs] - bars, self._lengths[songs]
+        late = 2 * self._position >= length
+        last, before = left == 0, (left == 1) & late
+        if not bool((last | before).any()):
+            return torch.zeros((), device=left.device)
+        chord = self._chords[last.long(), (self._major < 0).long(), self._bass]
+        held = _LATE * (2 * self._onset / length[:, None]).clamp(0, 1)
+        short = (self._lasts != _NONE) & (2 * self._lasts < length[:, None]) & ~self._drumming[:, None]
+        return chord * (last | before)[:, None] + (held + _SHORT * short) * last[:, None]
+
+    def advance(self, songs: Tensor, ids: Tensor) -> None:  # noqa: ARG002  as of chords
+        """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
+        onset, player = self._onset[ids], self._player[ids]
+        self._position = torch.where(onset == _NONE, self._position, onset)
+        self._bass = torch.where(player == _NONE, self._bass, player)
+        self._drumming = torch.where(player == _NONE, self._drumming, ids == self._drums)
+        self._major = self._major + self._says[self._bass, ids]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        index = list(rows)
+        for name in ("_position", "_bass", "_drumming", "_major"):
+            setattr(self, name, getattr(self, name)[index])
+
+
+def _close(chord: Sequence[int]) -> Tensor:
+    """(2, 12) nats of pitch classes under a chord, root first, for all and for the bass."""
+    outside = torch.full((2, _OCTAVE), _ASTRAY)
+    outside[:, list(chord)] = 0
+    outside[1] += _ASTRAY_BASS
+    outside[1, chord[0]] = 0
+    return outside
+
+
+def _onsets(vocabulary: "Vocabulary", device: torch.device) -> Tensor:
+    """(vocabulary,) the position in its bar that a token leads to: that of onsets, and 0 of the end of a bar."""
+    onsets = vocabulary.range("o")
+    leads_to = torch.full((len(vocabulary),), _NONE)
+    leads_to[onsets.start : onsets.stop] = torch.arange(len(onsets))
+    leads_to[BAR_END] = 0
+    return leads_to.to(device)
+
+
+class TopLine:
+    """The highest notes without drums of the moments of songs, followed token by token.
+
+    Args:
+        vocabulary: of the songs.
+        prompts: their beginnings, ids without BOS.
+        device: of the ids to come.
+    """
+
+    def __init__(self, vocabulary: "Vocabulary", prompts: Sequence[Sequence[int]], device: torch.device) -> None:
+        pitches = vocabulary.range("p")[:DRUM_PITCHES]
+        self._pitch = torch.full((len(vocabulary),), _NONE)
+        self._pitch[pitches.start : pitches.stop] = torch.arange(len(pitches))
+        self._begins = torch.zeros(len(vocabulary), dtype=torch.bool)
+        self._begins[[*vocabulary.range("o"), BAR_END]] = True
+        self._pitch, self._begins = self._pitch.to(device), self._begins.to(device)
+        self._here = torch.full((len(prompts),), _NONE, device=device)
+        self._before = self._here.clone()
+        # The last two moments matter alone, and these are in a bar's tokens at most.
+        tails = [torch.tensor([PAD, *prompt[-_TAIL:]], device=device) for prompt in prompts]
+        for column in pad_sequence(tails, padding_value=PAD):
+            self.advance(column)
+
+    def moved(self) -> Tensor:
+        """(batch, vocabulary) by how many semitones more each token would move the line, up to an octave in all.
+
+        That is 0 for all but pitches that would be the highest of their moment, and where there was no note before.
+        """
+        before = self._before[:, None]
+        standing = torch.where(self._here == _NONE, 0, _interval(self._here, self._before))
+        moves = (self._pitch > self._here[:, None]) & (before != _NONE)
+        return torch.where(moves, _interval(self._pitch, before) - standing[:, None], 0)
+
+    def advance(self, ids: Tensor) -> None:
+        """Take the next token (batch,) of each song; PAD changes nothing."""
+        begins = self._begins[ids]
+        self._before = torch.where(begins & (self._here != _NONE), self._here, self._before)
+        self._here = torch.maximum(self._here.masked_fill(begins, _NONE), self._pitch[ids])
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        self._here, self._before = self._here[list(rows)], self._before[list(rows)]
+
+
+def _interval(pitch: Tensor, other: Tensor) -> Tensor:
+    return (pitch - other).abs().clamp(max=_OCTAVE)
