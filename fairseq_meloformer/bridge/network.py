@@ -191,9 +191,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """(batch, positions, width) from a context (batch, places, width) with a mask (batch, places)."""
-        query = self.query_norm(self._heads(self.query(x)))
+        query = _normed(self.query_norm, self._heads(self.query(x)))
         key, value = (self._heads(part) for part in self.key_value(context).chunk(2, -1))
-        key = self.key_norm(key)
+        key = _normed(self.key_norm, key)
         if self.rotary:
             query, key = _rotate(query), _rotate(key)
         mixed = F.scaled_dot_product_attention(query, key, value, mask[:, None, None])
@@ -202,6 +202,12 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)
+
+
+def _normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+    """Normalised in the precision of the weights, which products under autocast have left."""
+    y: Tensor = norm(x.to(norm.weight.dtype))
+    return y
 
 
 class _Condition(nn.Module):
