@@ -30,11 +30,13 @@ CLASH: Final = -1.5
 """Nats for a pitch that clashes with one that sounds."""
 
 # Of the close: nats for pitches outside of the chord, for the bass's other ones than its root, for onsets in the second
-# half of the last bar (from 0 at its beginning on), and for notes there that are shorter than half of it.
+# half of the last bar (from 0 at its beginning on), and for notes there that are shorter than half of it, or than which
+# it is shorter.
 _ASTRAY: Final = -5.0
 _ASTRAY_BASS: Final = -4.0
 _LATE: Final = -6.0
 _SHORT: Final = -3.0
+_ENDLESS: Final = -6.0
 # Dominant and tonic of C major and of A minor, root first. The seventh of the minor's dominant is left to the model.
 _DOMINANTS: Final = ((7, 11, 2), (4, 8, 11, 7))
 _TONICS: Final = ((0, 4, 7), (9, 0, 4))
@@ -290,7 +292,8 @@ class Closing:
         chord = self._chords[last.long(), (self._major < 0).long(), self._bass]
         held = _LATE * (2 * self._onset / length[:, None]).clamp(0, 1)
         short = (self._lasts != _NONE) & (2 * self._lasts < length[:, None]) & ~self._drumming[:, None]
-        return chord * (last | before)[:, None] + (held + _SHORT * short) * last[:, None]
+        held = held + _SHORT * short + _ENDLESS * (self._lasts > length[:, None])
+        return chord * (last | before)[:, None] + held * last[:, None]
 
     def advance(self, songs: Tensor, ids: Tensor) -> None:  # noqa: ARG002  as of chords
         """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""

@@ -1,5 +1,7 @@
 """Rules follow a song token by token: its top line, what clashes with what sounds, and how it closes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -157,7 +159,8 @@ def test_the_last_notes_are_early_and_long():
     assert 0 > added["o-6"] > added["o-18"] > added["o-24"] == added["o-40"]
     assert "o-0" not in added
     assert "d-5" in added
-    assert "d-35" not in added
+    assert "d-26" not in added
+    assert "d-35" in added  # longer than the bar
     assert "d-5" not in closing("t-30 o-0 i-128", 3)  # drums are short
 
 
@@ -175,26 +178,32 @@ def songs(model, bias, bars):
     return [Song(BOOK.tokens(song)) for song in drawn]
 
 
-def test_songs_clash_less_and_close_on_their_tonic(model):
+def plain(number):
+    return Bias(BOOK, torch.zeros(number, 1, len(BOOK)), torch.zeros(number, 1))
+
+
+def test_songs_clash_less(model):
+    bars = [4] * 12
+    free, ruled = songs(model, plain(12), bars), songs(model, replace(plain(12), lengths=torch.full((12,), 48)), bars)
+    before, after = (sum(semitone_clashes(song.passage()) or 0 for song in of) for of in (free, ruled))
+    assert after < 0.8 * before
+
+
+def test_songs_close_on_their_tonic(model):
     bars = [3, 4, 5, 4, 3, 5]
-    plain = Bias(BOOK, torch.zeros(6, 1, len(BOOK)), torch.zeros(6, 1))
     close = Close(torch.tensor(bars) - 1, torch.ones(6))
-    ruled = Bias(BOOK, plain.tokens, plain.leaps, lengths=torch.full((6,), 48), close=close)
-    before, after = songs(model, plain, bars), songs(model, ruled, bars)
-    assert sum(semitone_clashes(song.passage()) or 0 for song in after) < 0.7 * sum(
-        semitone_clashes(song.passage()) or 0 for song in before
-    )
+    ruled = replace(plain(6), lengths=torch.full((6,), 48), close=close)
 
     def at_home(of_songs):
         last = [song.passage(song.bars - 1, song.bars).pitched.pitch.tolist() for song in of_songs]
         found = [pitch % 12 in {0, 4, 7} for pitches in last for pitch in pitches]
         return sum(found) / len(found)
 
-    assert at_home(before) < 0.5
-    assert at_home(after) > 0.9
+    assert at_home(songs(model, plain(6), bars)) < 0.5
+    assert at_home(songs(model, ruled, bars)) > 0.9
 
 
 def test_a_bias_from_a_later_bar_on_closes_where_the_whole_does():
     close = Close(torch.tensor([3, 5]), torch.zeros(2))
-    bias = Bias(BOOK, torch.zeros(2, 1, len(BOOK)), torch.zeros(2, 1), lengths=torch.full((2,), 48), close=close)
+    bias = replace(plain(2), lengths=torch.full((2,), 48), close=close)
     assert bias.since([1], 2).close.last.tolist() == [3]
