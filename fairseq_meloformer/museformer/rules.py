@@ -26,8 +26,9 @@ _BASS_DRUM: Final = 36
 _CLASHES: Final = (1, 11, 13)
 """Semitones of a minor second, a major seventh and a minor ninth."""
 _FARTHEST: Final = max(_CLASHES)
-CLASH: Final = -1.5
-"""Nats for a pitch that clashes with one that sounds."""
+CLASH: Final = -1.0
+"""Nats for a pitch that clashes with one that sounds: clashes of 24 pieces go from .05 of the sixteenths to .03, of low
+and dense ones from a third or more to a few hundredths."""
 
 # Of the close: nats for pitches outside of the chord, for the bass's other ones than its root, for onsets in the second
 # half of the last bar (from 0 at its beginning on), and for notes there that are shorter than half of it, or than which
