@@ -133,20 +133,10 @@ class Chords:
     """
 
     def __init__(self, vocabulary: "Vocabulary", harmony: Harmony, songs: int, device: torch.device) -> None:
-        size, players = len(vocabulary), vocabulary.range("i")
         self._harmony = Harmony(*(part.to(device) for part in harmony))
-        pitches = vocabulary.range("p")[:DRUM_PITCHES]
-        self._class = torch.full((size,), _OCTAVE)  # a thirteenth, to which nothing is added
-        self._class[pitches.start : pitches.stop] = torch.arange(len(pitches)) % _OCTAVE
-        self._onset = _onsets(vocabulary, device)
-        self._bass = torch.full((size,), _NONE)
-        self._bass[players.start : players.stop] = 0
-        self._bass[[token for token in players if vocabulary.symbols[token] == f"i-{BASS}"]] = 1
-        durations = vocabulary.range("d")[: len(SHORTEST)]
-        self._lasts = torch.zeros(size)
-        self._lasts[durations.start : durations.stop] = torch.from_numpy(SHORTEST).float()
-        for table in ("_class", "_bass", "_lasts"):
-            setattr(self, table, getattr(self, table).to(device))
+        self._class, self._onset = _classes(vocabulary, device), _onsets(vocabulary, device)
+        self._bass = _playing(vocabulary, BASS, device)
+        self._lasts = _table(vocabulary, "d", torch.from_numpy(SHORTEST), 0, device)
         self._position = torch.zeros(songs, dtype=torch.int64, device=device)
         self._player, self._pitch = self._position, torch.full_like(self._position, _OCTAVE)
         self._heard = torch.zeros(songs, 2, _OCTAVE + 1, device=device)
@@ -192,14 +182,11 @@ class Clashes:
     def __init__(
         self, vocabulary: "Vocabulary", lengths: Tensor, prompts: Sequence[Sequence[int]], device: torch.device
     ) -> None:
-        size, pitches, durations = len(vocabulary), vocabulary.range("p")[:DRUM_PITCHES], vocabulary.range("d")
+        pitches = vocabulary.range("p")
         self._lengths, self._first, self._onset = lengths.to(device), pitches.start, _onsets(vocabulary, device)
-        self._pitch = torch.full((size,), _NONE)
-        self._pitch[vocabulary.range("p").start : vocabulary.range("p").stop] = DRUM_PITCHES  # all that drums play
-        self._pitch[pitches.start : pitches.stop] = torch.arange(len(pitches))
-        self._lasts = torch.zeros(size, dtype=torch.int64)
-        self._lasts[durations.start : durations.start + len(SHORTEST)] = torch.from_numpy(SHORTEST).clamp(min=1)
-        self._pitch, self._lasts = self._pitch.to(device), self._lasts.to(device)
+        numbers = torch.arange(len(pitches)).clamp(max=DRUM_PITCHES)  # the last is all that drums play
+        self._pitch = _table(vocabulary, "p", numbers, _NONE, device)
+        self._lasts = _table(vocabulary, "d", torch.from_numpy(SHORTEST).clamp(min=1), 0, device)
         self._position = torch.zeros(len(prompts), dtype=torch.int64, device=device)
         self._note = torch.full_like(self._position, DRUM_PITCHES)
         self._ends = torch.zeros(len(prompts), DRUM_PITCHES + 1, dtype=torch.int64, device=device)
@@ -256,28 +243,23 @@ class Closing:
         prompts: Sequence[Sequence[int]],
         device: torch.device,
     ) -> None:
-        size, players, durations = len(vocabulary), vocabulary.range("i"), vocabulary.range("d")
-        pitches = vocabulary.range("p")[:DRUM_PITCHES]
         self._last, self._lengths = close.last.to(device), lengths.to(device)
-        self._class = torch.full((size,), _OCTAVE)
-        self._class[pitches.start : pitches.stop] = torch.arange(len(pitches)) % _OCTAVE
-        self._player = torch.full((size,), _NONE)
-        self._player[players.start : players.stop] = 0
-        self._player[[token for token in players if vocabulary.symbols[token] == f"i-{BASS}"]] = 1
-        self._lasts = torch.full((size,), _NONE)
-        self._lasts[durations.start : durations.start + len(SHORTEST)] = torch.from_numpy(SHORTEST)
-        self._drums = vocabulary.ids([f"i-{DRUMS}"])[0] if f"i-{DRUMS}" in vocabulary else _NONE
-        self._onset = _onsets(vocabulary, torch.device("cpu"))
+        self._onset, self._lasts = (
+            _onsets(vocabulary, device),
+            _table(vocabulary, "d", torch.from_numpy(SHORTEST), _NONE, device),
+        )
+        self._plays_bass, self._plays_drums = (_playing(vocabulary, program, device) for program in (BASS, DRUMS))
+        classes = _classes(vocabulary, device)
         chords = torch.stack([torch.stack([_close(chord) for chord in pair]) for pair in (_DOMINANTS, _TONICS)])
-        self._chords = pad(chords, (0, 1))[..., self._class]  # (dominant or tonic, mode, bass or not, vocabulary)
-        says = torch.zeros(2, _OCTAVE + 1)
+        self._chords = pad(chords.to(device), (0, 1))[
+            ..., classes
+        ]  # (dominant or tonic, mode, bass or not, vocabulary)
+        says = torch.zeros(2, _OCTAVE + 1, device=device)
         says[0, 7], says[0, 9], says[1, 0], says[1, 9] = 1.0, -1.0, _OF_BASS, -_OF_BASS
-        self._says = says[:, self._class]
-        for table in ("_class", "_player", "_lasts", "_onset", "_chords", "_says"):
-            setattr(self, table, getattr(self, table).to(device))
+        self._says = says[:, classes]
         self._major = close.major.to(device).float()
         self._position = torch.zeros(len(prompts), dtype=torch.int64, device=device)
-        self._bass, self._drumming = torch.zeros_like(self._position), torch.zeros_like(self._position).bool()
+        self._bass, self._drums = torch.zeros_like(self._position), torch.zeros_like(self._position)
         everyone = torch.arange(len(prompts), device=device)
         begun = [torch.tensor([PAD, *prompt], device=device) for prompt in prompts]
         for column in pad_sequence(begun, padding_value=PAD):
@@ -292,22 +274,22 @@ class Closing:
             return torch.zeros((), device=left.device)
         chord = self._chords[last.long(), (self._major < 0).long(), self._bass]
         held = _LATE * (2 * self._onset / length[:, None]).clamp(0, 1)
-        short = (self._lasts != _NONE) & (2 * self._lasts < length[:, None]) & ~self._drumming[:, None]
+        short = (self._lasts != _NONE) & (2 * self._lasts < length[:, None]) & (self._drums == 0)[:, None]
         held = held + _SHORT * short + _ENDLESS * (self._lasts > length[:, None])
         return chord * (last | before)[:, None] + held * last[:, None]
 
     def advance(self, songs: Tensor, ids: Tensor) -> None:  # noqa: ARG002  as of chords
         """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
-        onset, player = self._onset[ids], self._player[ids]
+        onset, bass, drums = self._onset[ids], self._plays_bass[ids], self._plays_drums[ids]
         self._position = torch.where(onset == _NONE, self._position, onset)
-        self._bass = torch.where(player == _NONE, self._bass, player)
-        self._drumming = torch.where(player == _NONE, self._drumming, ids == self._drums)
+        self._bass = torch.where(bass == _NONE, self._bass, bass)
+        self._drums = torch.where(drums == _NONE, self._drums, drums)
         self._major = self._major + self._says[self._bass, ids]
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the songs of these rows, in this order."""
         index = list(rows)
-        for name in ("_position", "_bass", "_drumming", "_major"):
+        for name in ("_position", "_bass", "_drums", "_major"):
             setattr(self, name, getattr(self, name)[index])
 
 
@@ -320,13 +302,31 @@ def _close(chord: Sequence[int]) -> Tensor:
     return outside
 
 
+def _table(vocabulary: "Vocabulary", kind: str, values: Tensor, others: int, device: torch.device) -> Tensor:
+    """(vocabulary,) values of the first tokens of a kind, in their order, and the others'."""
+    first = vocabulary.range(kind).start
+    table = torch.full((len(vocabulary),), others, dtype=values.dtype)
+    table[first : first + len(values)] = values
+    return table.to(device)
+
+
 def _onsets(vocabulary: "Vocabulary", device: torch.device) -> Tensor:
     """(vocabulary,) the position in its bar that a token leads to: that of onsets, and 0 of the end of a bar."""
-    onsets = vocabulary.range("o")
-    leads_to = torch.full((len(vocabulary),), _NONE)
-    leads_to[onsets.start : onsets.stop] = torch.arange(len(onsets))
+    leads_to = _table(vocabulary, "o", torch.arange(len(vocabulary.range("o"))), _NONE, device)
     leads_to[BAR_END] = 0
-    return leads_to.to(device)
+    return leads_to
+
+
+def _classes(vocabulary: "Vocabulary", device: torch.device) -> Tensor:
+    """(vocabulary,) pitch classes, and a thirteenth of all else, to which nothing is added."""
+    return _table(vocabulary, "p", torch.arange(DRUM_PITCHES) % _OCTAVE, _OCTAVE, device)
+
+
+def _playing(vocabulary: "Vocabulary", program: int, device: torch.device) -> Tensor:
+    """(vocabulary,) 1 of the player of a program, 0 of the others, -1 of what is no player."""
+    players = vocabulary.range("i")
+    found = torch.tensor([int(vocabulary.symbols[player] == f"i-{program}") for player in players])
+    return _table(vocabulary, "i", found, _NONE, device)
 
 
 class TopLine:
@@ -339,12 +339,10 @@ class TopLine:
     """
 
     def __init__(self, vocabulary: "Vocabulary", prompts: Sequence[Sequence[int]], device: torch.device) -> None:
-        pitches = vocabulary.range("p")[:DRUM_PITCHES]
-        self._pitch = torch.full((len(vocabulary),), _NONE)
-        self._pitch[pitches.start : pitches.stop] = torch.arange(len(pitches))
+        self._pitch = _table(vocabulary, "p", torch.arange(DRUM_PITCHES), _NONE, device)
         self._begins = torch.zeros(len(vocabulary), dtype=torch.bool)
         self._begins[[*vocabulary.range("o"), BAR_END]] = True
-        self._pitch, self._begins = self._pitch.to(device), self._begins.to(device)
+        self._begins = self._begins.to(device)
         self._here = torch.full((len(prompts),), _NONE, device=device)
         self._before = self._here.clone()
         # The last two moments matter alone, and these are in a bar's tokens at most.

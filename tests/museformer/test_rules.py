@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fairseq_meloformer.measures.harmony import semitone_clashes
 from fairseq_meloformer.measures.passage import Song
-from fairseq_meloformer.museformer import MuseFormer
+from fairseq_meloformer.museformer import MuseFormer, rules
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.rules import Clashes, Close, Closing, TopLine
@@ -182,11 +182,12 @@ def plain(number):
     return Bias(BOOK, torch.zeros(number, 1, len(BOOK)), torch.zeros(number, 1))
 
 
-def test_songs_clash_less(model):
+def test_songs_clash_less(model, monkeypatch):
+    monkeypatch.setattr(rules, "CLASH", -5.0)  # this model's notes are long and at random
     bars = [4] * 12
     free, ruled = songs(model, plain(12), bars), songs(model, replace(plain(12), lengths=torch.full((12,), 48)), bars)
     before, after = (sum(semitone_clashes(song.passage()) or 0 for song in of) for of in (free, ruled))
-    assert after < 0.8 * before
+    assert after < 0.6 * before
 
 
 def test_songs_close_on_their_tonic(model):
