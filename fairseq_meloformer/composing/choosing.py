@@ -12,6 +12,7 @@ from fairseq_meloformer.measures.passage import Passage, Song
 from fairseq_meloformer.measures.quantiles import Quantiles, outside
 from fairseq_meloformer.measures.repetition import figures_again, groove_kept, like_an_earlier_bar
 from fairseq_meloformer.tokens import remi
+from fairseq_meloformer.words.directions import SILENCE
 
 # Figures: 25 prompts of development.jsonl and 12 of exact.jsonl, eight bars, the best of four; docs/LOG.md.
 # A faint request is met on the asked side of the median, not only as faintly as it was made: directions are right in
@@ -50,6 +51,9 @@ CORPUS: Final = {
 
 _UNLIKE: Final = 0.3
 _EXTREME: Final = 0.4
+# An axis on the wrong side of the median. Twenty-four prompts of development.jsonl, 16 bars, the best of four, tilt .3:
+# without this 118 of 132 directions that are read are heard, with .3 and .5 122 and 123, and music is as it was.
+_WRONG_SIDE: Final = 0.4
 
 
 def nearest(candidates: Sequence[Piece], parts: Sequence[Part], quantiles: Quantiles) -> Piece:
@@ -90,10 +94,10 @@ def unlike(passage: Passage) -> float:
 def _missed(attributes: Attributes, part: Part, quantiles: Quantiles) -> float:
     """How far a passage falls short of what is asked, 0 if it does not."""
     positions = quantiles.positions(attributes)
-    missed = sum(
-        abs(value) * shortfall(value, positions.get(axis))
-        for axis, value in part.profile.items()
-        if axis in quantiles.values
+    asked = {axis: value for axis, value in part.profile.items() if axis in quantiles.values}
+    missed = sum(abs(value) * shortfall(value, positions.get(axis)) for axis, value in asked.items())
+    missed += _WRONG_SIDE * sum(
+        abs(value) >= SILENCE and reached(value, positions.get(axis)) <= 0 for axis, value in asked.items()
     )
     if part.wishes.key is not None and not _same_mode(attributes.get("key"), part.wishes.key):
         missed += 1  # as a wholly missed axis
@@ -109,8 +113,12 @@ def shortfall(asked: float, position: float | None) -> float:
     More than asked is no fault, since a reading of 0.3 says how sure it is rather than how much is wanted; more than
     real songs have is one of `extremes`.
     """
-    reached = -1.0 if position is None else position * (1 if asked > 0 else -1)
-    return (max(0.0, target(asked) - reached) / (1 + target(asked))) ** 2
+    return (max(0.0, target(asked) - reached(asked, position)) / (1 + target(asked))) ** 2
+
+
+def reached(asked: float, position: float | None) -> float:
+    """How far on the asked side of the median, from -1 to 1; what could not be measured is as far from it as can be."""
+    return -1.0 if position is None else position * (1 if asked > 0 else -1)
 
 
 def target(asked: float) -> float:

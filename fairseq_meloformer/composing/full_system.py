@@ -66,7 +66,7 @@ class DecodingControl:
 
     probe: Probe
     quantiles: Quantiles
-    strength: float = 0.4
+    strength: float = 0.3
     best_of: int = 4
 
     def __post_init__(self) -> None:

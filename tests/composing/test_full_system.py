@@ -324,6 +324,20 @@ def test_of_two_candidates_that_reach_what_is_asked_the_one_inside_the_corpus_is
     assert nearest([beyond, inside], [part], QUANTILES) is nearest([inside, beyond], [part], QUANTILES) is inside
 
 
+def test_a_candidate_on_the_asked_side_is_kept_before_one_that_is_more_like_music():
+    quantiles = Quantiles.fit([dict.fromkeys(AXES, float(place)) for place in (30, 60, 90)])
+    steps = ((0, 4, 7, 12), (-1, 2, 5, 9), (-3, 0, 4, 11), (-5, -1, 2, 6)) * 2
+    phrases = [token for four in steps for token in bar(*(50 + step for step in four))]
+    low, high = (
+        Piece(Request("", bars=8), tokens, remi.decode(tokens)) for tokens in (phrases, bar(66, 68, 66, 68) * 8)
+    )
+    sides = [quantiles.position("register", measure(piece.midi)["register"]) > 0 for piece in (low, high)]
+    assert sides == [False, True]
+    assert unlike(Song(low.midi).passage()) < unlike(Song(high.midi).passage()) - 0.2
+    assert nearest([low, high], [Part(0, None, {"register": 0.2}, Wishes())], quantiles) is high
+    assert nearest([low, high], [Part(0, None, {}, Wishes())], quantiles) is low
+
+
 def test_of_two_candidates_that_are_equally_near_the_one_with_the_named_instruments_is_kept():
     part = Part(0, None, {}, read("flute and piano"))
     alone, both = (
