@@ -45,7 +45,7 @@ def configs(draw):
         token_dim=draw(st.integers(1, 99)),
         bar_dim=2 * draw(st.integers(2, 30)),
         beat_dim=2 * draw(st.integers(2, 30)),
-        dropout=draw(st.floats(0, 1)),
+        dropout=draw(st.floats(0, 1, exclude_max=True)),
         patterns=tuple(draw(st.lists(patterns, min_size=layers, max_size=layers))),
         onset_ids=(vocabulary.range("o").start, vocabulary.range("o").stop),
         offbeat_ids=(vocabulary.range(kind).start, vocabulary.range(kind).stop),

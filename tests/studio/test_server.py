@@ -16,7 +16,7 @@ from fairseq_meloformer.midi.events import EventFile
 from fairseq_meloformer.render import audio
 from fairseq_meloformer.words.prompts import Request, from_texts
 
-ASK = {"text": "暴风雨", "bars": 2, "seed": 3}
+ASK = {"text": "暴风雨", "bars": 2, "seed": 5}
 
 
 def events(client, ask):
@@ -76,7 +76,7 @@ def test_bars_are_told_while_they_are_written_and_then_the_pieces(told):
 
 def test_a_piece_is_the_one_that_the_command_line_makes(client, piece, composer):
     composer = Composer(composer.model, composer.bridge, replace(composer.control, best_of=1))
-    request = from_texts(["暴风雨"])[0].request(0, Request("", seed=3, bars=2))
+    request = from_texts(["暴风雨"])[0].request(0, Request("", seed=5, bars=2))
     (expected,) = composer.compose([request])
     assert sorted(note for *_, note, _ in notes(client, piece)) == sorted(
         note.pitch for track in expected.midi.instruments for note in track.notes
@@ -113,7 +113,7 @@ def test_a_corrected_reading_is_what_is_composed_to(client):
 
 
 def test_instruments_beside_the_six_can_be_written_anew_too(client):
-    ask = {"text": "古筝，长笛", "bars": 2, "seed": 1}
+    ask = {"text": "古筝，长笛", "bars": 2, "seed": 2}
     (piece,) = pieces(client, ask)
     roles = {track["program"]: track["role"] for track in piece["tracks"]}
     assert 107 in roles
