@@ -244,16 +244,13 @@ class Closing:
         device: torch.device,
     ) -> None:
         self._last, self._lengths = close.last.to(device), lengths.to(device)
-        self._onset, self._lasts = (
-            _onsets(vocabulary, device),
-            _table(vocabulary, "d", torch.from_numpy(SHORTEST), _NONE, device),
-        )
+        self._onset = _onsets(vocabulary, device)
+        self._lasts = _table(vocabulary, "d", torch.from_numpy(SHORTEST), _NONE, device)
         self._plays_bass, self._plays_drums = (_playing(vocabulary, program, device) for program in (BASS, DRUMS))
         classes = _classes(vocabulary, device)
         chords = torch.stack([torch.stack([_close(chord) for chord in pair]) for pair in (_DOMINANTS, _TONICS)])
-        self._chords = pad(chords.to(device), (0, 1))[
-            ..., classes
-        ]  # (dominant or tonic, mode, bass or not, vocabulary)
+        # (dominant or tonic, mode, bass or not, vocabulary)
+        self._chords = pad(chords.to(device), (0, 1))[..., classes]
         says = torch.zeros(2, _OCTAVE + 1, device=device)
         says[0, 7], says[0, 9], says[1, 0], says[1, 9] = 1.0, -1.0, _OF_BASS, -_OF_BASS
         self._says = says[:, classes]
