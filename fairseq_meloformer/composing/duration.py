@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from fairseq_meloformer.composing.parts import Part, metre_of
-from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, index_of
+from fairseq_meloformer.midi.metre import POSITIONS, length_of
 from fairseq_meloformer.tokens.codes import TEMPI
 from fairseq_meloformer.words.length import bars_of
 from fairseq_meloformer.words.prompts import MOST_BARS, Request
@@ -27,7 +27,7 @@ def timed(request: Request, parts: Sequence[Part], usual: float) -> tuple[Reques
         usual: tempo of the piece, in quarters per minute, if nothing is asked.
     """
     whole = read(request.text)
-    quarters = LENGTHS[index_of(metre_of(parts))] / POSITIONS
+    quarters = length_of(metre_of(parts)) / POSITIONS
     if request.sections:
         if whole.sections:
             return request, _lasting(parts, whole.seconds, quarters, None)

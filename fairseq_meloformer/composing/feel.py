@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.composing.parts import Part, part_at
-from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, beat_of, index_of
+from fairseq_meloformer.midi.metre import POSITIONS, beat_of, index_of, length_of
 from fairseq_meloformer.tokens.codes import DRUM_PITCHES
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
@@ -54,7 +54,7 @@ def kicks(songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -> 
     """Positions of the bars that have a bass drum on every beat, 0 of the others: (songs, bars); None if none has."""
     lengths = torch.tensor(
         [
-            [int(LENGTHS[index_of(metre)]) * ("kick" in part_at(parts, bar).traits) for bar in range(bars)]
+            [int(length_of(metre)) * ("kick" in part_at(parts, bar).traits) for bar in range(bars)]
             for parts, metre in zip(songs, metres, strict=True)
         ]
     )

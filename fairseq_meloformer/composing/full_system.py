@@ -31,7 +31,7 @@ from fairseq_meloformer.measures.attributes import Value
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
 from fairseq_meloformer.midi.general_midi import SOUNDS, can_play
-from fairseq_meloformer.midi.metre import LENGTHS, index_of
+from fairseq_meloformer.midi.metre import length_of
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.rules import MUST
@@ -144,7 +144,7 @@ class DecodingControl:
             torch.tensor([[leaps for _, leaps in song] for song in of_bars]),
             chords,
             kicks(songs, bars, metres),
-            torch.tensor([int(LENGTHS[index_of(metre)]) for metre in metres]),
+            torch.tensor([int(length_of(metre)) for metre in metres]),
             closes(songs, lengths),
         )
 

@@ -9,7 +9,7 @@ import torch
 from fairseq_meloformer.composing.parts import Part, key_of, part_at
 from fairseq_meloformer.measures import harmony as measured
 from fairseq_meloformer.measures.passage import Passage
-from fairseq_meloformer.midi.metre import LENGTHS, index_of
+from fairseq_meloformer.midi.metre import length_of
 from fairseq_meloformer.museformer.rules import Close, Harmony
 from fairseq_meloformer.words.chords import Bar, Chord
 
@@ -53,7 +53,7 @@ def harmony(songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -
         return None
     pitches = torch.zeros(len(songs), bars, _HALVES, 2, 12)
     fresh, held = (torch.zeros(len(songs), bars, _HALVES, 12) for _ in range(2))
-    middle = torch.tensor([LENGTHS[index_of(metre)] / _HALVES for metre in metres])
+    middle = torch.tensor([length_of(metre) / _HALVES for metre in metres])
     until = (_HALVES * middle)[:, None, None].repeat(1, bars, _HALVES)
     for song, parts in enumerate(songs):
         asked = [chords_of(parts, bar) for bar in range(bars)]

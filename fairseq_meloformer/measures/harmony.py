@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from fairseq_meloformer.measures.passage import STEPS, Floats, Integers, Passage
+from fairseq_meloformer.midi.notes import CLASHES
 
 SIXTEENTH: Final = STEPS // 4
 """Grid steps in a sixteenth."""
@@ -18,8 +19,6 @@ _SCALES: Final = np.array(
 _TRIADS: Final = np.array(
     [np.roll(np.isin(np.arange(12), (0, third, 7)), root) for third in (4, 3) for root in range(12)]
 )
-_CLASHES: Final = (1, 11, 13)
-"""Semitones of a minor second, a major seventh and a minor ninth."""
 
 
 def pitch_class_entropy(passage: Passage) -> float | None:
@@ -81,7 +80,7 @@ def semitone_clashes(passage: Passage) -> float | None:
     sounding = _piano_roll(passage.pitched)
     several = sounding.sum(1) > 1
     clash = np.zeros(len(sounding), bool)
-    for interval in _CLASHES:
+    for interval in CLASHES:
         clash |= (sounding[:, interval:] & sounding[:, :-interval]).any(1)
     return float(clash[several].mean()) if several.any() else None
 

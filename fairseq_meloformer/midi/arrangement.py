@@ -15,7 +15,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.beats import Placement, as_written, moved, place
 from fairseq_meloformer.midi.channels import DRUM_CHANNEL
 from fairseq_meloformer.midi.events import EventFile, FileNote, Player, head, metre_event, note_events
-from fairseq_meloformer.midi.metre import LENGTHS, METRES, POSITIONS, index_of, song_grid, to_positions
+from fairseq_meloformer.midi.metre import METRES, POSITIONS, index_of, length_of, song_grid, to_positions
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.midi.six_tracks import NAMES, merged_to, roles_of
 
@@ -91,7 +91,7 @@ class Arrangement:
     @property
     def bar(self) -> int:
         """Positions in a bar of the song."""
-        return round(LENGTHS[index_of(self.metre)])
+        return round(length_of(self.metre))
 
     def in_half_bars(self) -> Arrangement:
         """The same, with bars of 2/4 as they are."""

@@ -108,6 +108,11 @@ def index_of(metre: str) -> int:
     )
 
 
+def length_of(metre: str) -> float:
+    """Positions in a bar of a metre such as "3/4"."""
+    return LENGTHS[index_of(metre)]
+
+
 def listed(metres: str, most: int) -> list[str]:
     """Metres from a list such as "4/4,3/4" whose bars have no more than `most` positions.
 
@@ -116,7 +121,7 @@ def listed(metres: str, most: int) -> list[str]:
     """
     found = [metre.strip() for metre in metres.split(",")]
     for metre in found:
-        length = LENGTHS[index_of(metre)]
+        length = length_of(metre)
         if length > most or length % 1:
             raise InputError(f"A bar must have at most {most} whole positions, but one of {metre} has {length:g}.")
     return found

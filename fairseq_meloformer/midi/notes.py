@@ -13,6 +13,8 @@ from fairseq_meloformer.errors import InputError
 
 DRUMS: Final = 128
 """Stands for the drum kit where programs are numbers."""
+CLASHES: Final = (1, 11, 13)
+"""Semitones of a minor second, a major seventh and a minor ninth."""
 
 _PIECE = 6
 

@@ -1,7 +1,7 @@
 """What depends on where a song is while it is drawn: chords, clashes, the close, a kick on every beat, the top line."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.midi.metre import POSITIONS
-from fairseq_meloformer.midi.notes import DRUMS
+from fairseq_meloformer.midi.notes import CLASHES, DRUMS
 from fairseq_meloformer.midi.six_tracks import BASS
 from fairseq_meloformer.tokens.codes import DRUM_PITCHES, SHORTEST
 from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
@@ -23,9 +23,7 @@ MUST: Final = 1e4
 _NONE: Final = -1
 _TAIL: Final = 512
 _BASS_DRUM: Final = 36
-_CLASHES: Final = (1, 11, 13)
-"""Semitones of a minor second, a major seventh and a minor ninth."""
-_FARTHEST: Final = max(_CLASHES)
+_FARTHEST: Final = max(CLASHES)
 CLASH: Final = -1.0
 """Nats for a pitch that clashes with one that sounds: clashes of 24 pieces go from .05 of the sixteenths to .03, of low
 and dense ones from a third or more to a few hundredths."""
@@ -80,7 +78,19 @@ class Close(NamedTuple):
     major: Tensor
 
 
-class Kicks:
+class _Rule:
+    """What follows a batch of songs, with one row of each of its states for each song."""
+
+    _states: ClassVar[tuple[str, ...]]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep the songs of these rows, in this order."""
+        index = list(rows)
+        for name in self._states:
+            setattr(self, name, getattr(self, name)[index])
+
+
+class Kicks(_Rule):
     """A bass drum on every beat: no token leads past a beat that has none yet.
 
     Args:
@@ -88,6 +98,8 @@ class Kicks:
         lengths: (songs, bars) positions of the bars that have it, 0 of the others.
         device: of the ids to come.
     """
+
+    _states = ("_position", "_heard")
 
     def __init__(self, vocabulary: "Vocabulary", lengths: Tensor, device: torch.device) -> None:
         pitches = vocabulary.range("p")
@@ -117,12 +129,8 @@ class Kicks:
         self._position = torch.where(moved, onset, self._position)
         self._heard = (self._heard & ~moved) | (ids == self._kick)
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep the songs of these rows, in this order."""
-        self._position, self._heard = self._position[list(rows)], self._heard[list(rows)]
 
-
-class Chords:
+class Chords(_Rule):
     """Where songs are in their bars, who plays and what, followed token by token from the beginning of a bar on.
 
     Args:
@@ -131,6 +139,8 @@ class Chords:
         songs: how many.
         device: of the ids to come.
     """
+
+    _states = ("_position", "_player", "_pitch", "_heard")
 
     def __init__(self, vocabulary: "Vocabulary", harmony: Harmony, songs: int, device: torch.device) -> None:
         self._harmony = Harmony(*(part.to(device) for part in harmony))
@@ -162,14 +172,8 @@ class Chords:
         self._player = torch.where(player == _NONE, self._player, player)
         self._pitch = torch.where(ids == PAD, self._pitch, pitch)
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep the songs of these rows, in this order."""
-        index = list(rows)
-        for name in ("_position", "_player", "_pitch", "_heard"):
-            setattr(self, name, getattr(self, name)[index])
 
-
-class Clashes:
+class Clashes(_Rule):
     """Which notes sound where a pitch is drawn, so that few clash with them; drums do not count.
 
     Args:
@@ -178,6 +182,8 @@ class Clashes:
         prompts: their beginnings, ids without BOS.
         device: of the ids to come.
     """
+
+    _states = ("_position", "_note", "_ends")
 
     def __init__(
         self, vocabulary: "Vocabulary", lengths: Tensor, prompts: Sequence[Sequence[int]], device: torch.device
@@ -190,16 +196,16 @@ class Clashes:
         self._position = torch.zeros(len(prompts), dtype=torch.int64, device=device)
         self._note = torch.full_like(self._position, DRUM_PITCHES)
         self._ends = torch.zeros(len(prompts), DRUM_PITCHES + 1, dtype=torch.int64, device=device)
-        tails = [torch.tensor([PAD, *prompt[-_TAIL:]], device=device) for prompt in prompts]
-        for column in pad_sequence(tails, padding_value=PAD):
-            self.advance(torch.arange(len(prompts), device=device), column)
+        everyone = torch.arange(len(prompts), device=device)
+        for ids in _columns([prompt[-_TAIL:] for prompt in prompts], device):
+            self.advance(everyone, ids)
 
     def now(self, songs: Tensor, bars: Tensor) -> Tensor:  # noqa: ARG002  as of chords
         """(batch, vocabulary) to add where songs (batch,) are."""
         sounding = self._ends[:, :DRUM_PITCHES] > self._position[:, None]
         near = pad(sounding, (_FARTHEST, _FARTHEST))
         clash = torch.zeros_like(sounding)
-        for way in (*_CLASHES, *(-interval for interval in _CLASHES)):
+        for way in (*CLASHES, *(-interval for interval in CLASHES)):
             clash |= near[:, _FARTHEST + way : _FARTHEST + way + DRUM_PITCHES]
         added = torch.zeros(len(songs), len(self._pitch), device=clash.device)
         added[:, self._first : self._first + DRUM_PITCHES] = CLASH * clash
@@ -214,14 +220,8 @@ class Clashes:
         until = torch.where(lasts > 0, self._position + lasts, 0)[:, None]
         self._ends.scatter_reduce_(1, self._note[:, None], until, "amax")
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep the songs of these rows, in this order."""
-        index = list(rows)
-        for name in ("_position", "_note", "_ends"):
-            setattr(self, name, getattr(self, name)[index])
 
-
-class Closing:
+class Closing(_Rule):
     """A close: in the last bar the tonic's triad above its root, held, and half a bar of its dominant before.
 
     Songs are in C major or A minor, and which of the two it is is told by what has sounded: by C and A of the bass,
@@ -234,6 +234,8 @@ class Closing:
         prompts: their beginnings, ids without BOS.
         device: of the ids to come.
     """
+
+    _states = ("_position", "_bass", "_drums", "_major")
 
     def __init__(
         self,
@@ -258,9 +260,8 @@ class Closing:
         self._position = torch.zeros(len(prompts), dtype=torch.int64, device=device)
         self._bass, self._drums = torch.zeros_like(self._position), torch.zeros_like(self._position)
         everyone = torch.arange(len(prompts), device=device)
-        begun = [torch.tensor([PAD, *prompt], device=device) for prompt in prompts]
-        for column in pad_sequence(begun, padding_value=PAD):
-            self.advance(everyone, column)
+        for ids in _columns(prompts, device):
+            self.advance(everyone, ids)
 
     def now(self, songs: Tensor, bars: Tensor) -> Tensor:
         """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
@@ -283,12 +284,6 @@ class Closing:
         self._drums = torch.where(drums == _NONE, self._drums, drums)
         self._major = self._major + self._says[self._bass, ids]
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep the songs of these rows, in this order."""
-        index = list(rows)
-        for name in ("_position", "_bass", "_drums", "_major"):
-            setattr(self, name, getattr(self, name)[index])
-
 
 def _close(chord: Sequence[int]) -> Tensor:
     """(2, 12) nats of pitch classes under a chord, root first, for all and for the bass."""
@@ -297,6 +292,12 @@ def _close(chord: Sequence[int]) -> Tensor:
     outside[1] += _ASTRAY_BASS
     outside[1, chord[0]] = 0
     return outside
+
+
+def _columns(prompts: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+    """The tokens (batch,) of songs one after the other, PAD first and after the end of a shorter one."""
+    begun = [torch.tensor([PAD, *prompt], device=device) for prompt in prompts]
+    return iter(pad_sequence(begun, padding_value=PAD))
 
 
 def _table(vocabulary: "Vocabulary", kind: str, values: Tensor, others: int, device: torch.device) -> Tensor:
@@ -326,7 +327,7 @@ def _playing(vocabulary: "Vocabulary", program: int, device: torch.device) -> Te
     return _table(vocabulary, "i", found, _NONE, device)
 
 
-class TopLine:
+class TopLine(_Rule):
     """The highest notes without drums of the moments of songs, followed token by token.
 
     Args:
@@ -334,6 +335,8 @@ class TopLine:
         prompts: their beginnings, ids without BOS.
         device: of the ids to come.
     """
+
+    _states = ("_here", "_before")
 
     def __init__(self, vocabulary: "Vocabulary", prompts: Sequence[Sequence[int]], device: torch.device) -> None:
         self._pitch = _table(vocabulary, "p", torch.arange(DRUM_PITCHES), _NONE, device)
@@ -343,9 +346,8 @@ class TopLine:
         self._here = torch.full((len(prompts),), _NONE, device=device)
         self._before = self._here.clone()
         # The last two moments matter alone, and these are in a bar's tokens at most.
-        tails = [torch.tensor([PAD, *prompt[-_TAIL:]], device=device) for prompt in prompts]
-        for column in pad_sequence(tails, padding_value=PAD):
-            self.advance(column)
+        for ids in _columns([prompt[-_TAIL:] for prompt in prompts], device):
+            self.advance(ids)
 
     def moved(self) -> Tensor:
         """(batch, vocabulary) by how many semitones more each token would move the line, up to an octave in all.
@@ -362,10 +364,6 @@ class TopLine:
         begins = self._begins[ids]
         self._before = torch.where(begins & (self._here != _NONE), self._here, self._before)
         self._here = torch.maximum(self._here.masked_fill(begins, _NONE), self._pitch[ids])
-
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep the songs of these rows, in this order."""
-        self._here, self._before = self._here[list(rows)], self._before[list(rows)]
 
 
 def _interval(pitch: Tensor, other: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from fairseq_meloformer.midi.metre import LENGTHS, POSITIONS, index_of
+from fairseq_meloformer.midi.metre import POSITIONS, length_of
 from fairseq_meloformer.words.length import bars_of, lengths
 from fairseq_meloformer.words.notation import METRES, metres, playable, tempi
 from fairseq_meloformer.words.numerals import CHINESE, ENGLISH
@@ -99,7 +99,7 @@ def seconds_of_parts(text: str) -> float | None:
 def _heads(text: str) -> Iterator[_Head]:
     tempo = next((float(found.value) for found in tempi(text.lower()) if playable(float(found.value))), _USUAL_TEMPO)
     metre = next((str(found.value) for found in metres(text.lower()) if found.value in METRES), METRES[0])
-    quarters = LENGTHS[index_of(metre)] / POSITIONS
+    quarters = length_of(metre) / POSITIONS
     for match in _head_pattern().finditer(text):
         length = next(iter(lengths((match["lead"] or match["trail"] or "").lower())), None)
         seconds = None if length is None else length.seconds

@@ -14,6 +14,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq_cli import train as fairseq_train
 from injection.models import museformer
+from plugin.precision import check_products
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.injection import inject
@@ -298,24 +299,13 @@ def test_steps_calculate_in_bfloat16_where_that_is_faster(setting, criterion, mo
     task, model, sample = setting
     planning = criterion("--plan-probability", 1, "--plan-through")
     optimiser = SimpleNamespace(backward=lambda loss: loss.backward())
-    losses = []
-    for dtype, pays in ((torch.float32, False), (torch.bfloat16, True)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda pays=pays: {"avx512_bf16": pays})
-        seen = []
-        spy = model.decoder.layers[0].reg_fc1.register_forward_hook(lambda *_, seen=seen: seen.append(_[2].dtype))
-        torch.manual_seed(0)
-        model.zero_grad()
+
+    def step():
         loss, _, _ = task.train_step(sample, model, planning, optimiser, 0)
         task.valid_step(sample, model, planning)
-        spy.remove()
-        assert set(seen) == {dtype}
-        assert loss.dtype == torch.float32
-        assert {parameter.grad.dtype for parameter in model.parameters() if parameter.grad is not None} == {
-            torch.float32
-        }
-        losses.append(float(loss.detach()))
-    assert losses[1] == pytest.approx(losses[0], rel=0.01)
-    assert losses[1] != losses[0]
+        return loss
+
+    check_products(monkeypatch, model, model.decoder.layers[0].reg_fc1, step)
 
 
 def test_a_step_as_a_gpu_takes_it_has_the_same_loss_and_gradients(setting, criterion, monkeypatch):
