@@ -121,3 +121,19 @@ def test_a_bridge_of_another_version_is_refused(tmp_path, capsys):
         assert name in said
         assert fault in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_museformer_is_widened_and_computes_the_same(tmp_path):
+    museformer().save_pretrained(tmp_path / "narrow")
+    assert cli.main(["convert", str(tmp_path / "narrow"), str(tmp_path / "wide"), "--widen", "2"]) == 0
+    narrow, wide = (MuseFormer.from_pretrained(tmp_path / name) for name in ("narrow", "wide"))
+    assert wide.config.dim == 2 * narrow.config.dim
+    torch.testing.assert_close(wide(torch.tensor(SONG)), narrow(torch.tensor(SONG)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("option", [("--widen", "2"), ("--scope", "plan"), ("--most-bars", "8")])
+def test_what_is_asked_of_a_museformer_is_refused_for_a_bridge(option, tmp_path, capsys):
+    bridge_checkpoint(tmp_path / "a.pt", bridge())
+    assert cli.main(["convert", str(tmp_path / "a.pt"), str(tmp_path / "out"), *option]) == 2
+    assert f"{option[0]} must be given for a MuseFormer" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
