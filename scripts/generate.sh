@@ -13,7 +13,7 @@ prompts="$1" model="$2" bridge="$3" midi="$4"
 prepare_environment all
 failed=0
 fairseq_generate "$prompts" --task summary_bridge \
-    --path "$model" --bridge "$bridge" --midi-dir "$midi" --sampling --beam 1 --sampling-topk 16 --sampling-topp 0.98 --batch-size 16 --quiet "${@:5}" || failed=1
+    --path "$model" --bridge "$bridge" --midi-dir "$midi" --sampling --beam 1 --sampling-topk 32 --sampling-topp 0.98 --batch-size 16 --quiet "${@:5}" || failed=1
 [ "$processes" = 1 ] || "$MELOFORMER_VENV/bin/python" -c 'import sys
 from fairseq_meloformer.composing.pieces import gather
 gather(sys.argv[1])' "$midi"

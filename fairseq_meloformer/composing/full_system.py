@@ -49,6 +49,12 @@ QUANTILES: Final = "quantiles.json"
 
 _MOST_CANDIDATES: Final = 1000
 
+# How much of the tilt axes get. The plan says leaps and mode least well; of the rest it says enough, and what the tilt
+# does beside it makes music plainer. Of 24 prompts of development.jsonl, 16 bars, the best of four, entropy goes from
+# 2.56 to 2.70 bits with this, directions from 122 to 123 of 132.
+_OF_TILT: Final = {"leaps": 1.0, "mode": 1.0}
+_OF_TILT_ELSE: Final = 1 / 3
+
 
 @dataclass(frozen=True, eq=False)
 class DecodingControl:
@@ -57,7 +63,7 @@ class DecodingControl:
     Attributes:
         probe: reads prompts.
         quantiles: of what the model writes without being asked for anything, or of its corpus.
-        strength: of the tilt of the logits, see `tilt`; 0 for none.
+        strength: of the tilt of the logits, see `tilt`; 0 for none. Leaps and mode get all of it, others a third.
         best_of: candidates of which the one nearest to the request is kept.
 
     Raises:
@@ -166,8 +172,11 @@ class DecodingControl:
 
     def _row(self, vocabulary: Vocabulary, part: Part, metre: str, grown: float) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written, whose loudness has grown so far (see `growth`)."""
-        moved = self.strength * amounts(torch.tensor(list(part.profile.values())))
-        asked = dict(zip(part.profile, moved.tolist(), strict=True))
+        amount = amounts(torch.tensor(list(part.profile.values()))).tolist()
+        asked = {
+            axis: self.strength * _OF_TILT.get(axis, _OF_TILT_ELSE) * value
+            for axis, value in zip(part.profile, amount, strict=True)
+        }
         if grown:
             asked["loudness"] = asked.get("loudness", 0.0) + self.strength * grown
         bias = tilt(vocabulary, asked, part.required | part.usual) + feel(vocabulary, part.traits, metre)

@@ -30,6 +30,7 @@ _BAR: Final = 48
 # in a hundred is softer than 53 in the mean (code 13, -1.7) or has a mean pitch below 40 or above 76 (-1.0, 1.3).
 _SOFTEST: Final = -1.4
 _FARTHEST: Final = 1.3
+_BEYOND: Final = 1.0  # nats a deviation from there on, however little is tilted: the plan goes there too
 
 # Notes are nearly as loud as those before them, which leaves a tilt little to choose from: a soft section after a loud
 # one would stay loud. So what is on the wrong side of the middle loses more.
@@ -71,7 +72,7 @@ def tilt(vocabulary: Vocabulary, asked: Mapping[str, float], required: Collectio
     loud = asked.get("loudness", 0.0)
     volume = (numbers["v"] - _VELOCITY_MIDDLE) / _VELOCITY
     add("v", loud * volume * torch.where(volume * loud < 0, _WRONG_SIDE, 1.0))
-    add("v", 2 * min(loud, 0.0) * (_SOFTEST - volume).clamp(min=0))
+    add("v", (min(loud, 0.0) - _BEYOND * (loud < 0)) * (_SOFTEST - volume).clamp(min=0))
     add("d", asked.get("sustain", 0.0) * numbers["d"].clamp(max=_BAR) / _DURATION)
     # After a note, another at the same moment competes with the next onset: pitches are counted from their middle,
     # so that asking for high ones does not ask for more of them. Beyond a deviation none is better than another, and

@@ -59,6 +59,13 @@ def chords(passage: Passage, per_bar: int = 2) -> Integers:
     return np.where(weights.any(1), best, -1)
 
 
+def chord_kept(passage: Passage) -> float | None:
+    """Share of bars whose chord is that of the bar before, of those that have one and follow one."""
+    found = chords(passage, per_bar=1)
+    follows = (found[1:] >= 0) & (found[:-1] >= 0)
+    return float((found[1:] == found[:-1])[follows].mean()) if follows.any() else None
+
+
 def chord_irregularity(passage: Passage) -> float | None:
     """Share of different ones among the successions of three chords, chords being told apart by half bars.
 

@@ -33,7 +33,7 @@ and dense ones from a third or more to a few hundredths."""
 # it is shorter.
 _ASTRAY: Final = -5.0
 _ASTRAY_BASS: Final = -4.0
-_LATE: Final = -6.0
+_LATE: Final = -10.0
 _SHORT: Final = -3.0
 _ENDLESS: Final = -6.0
 # Dominant and tonic of C major and of A minor, root first. The seventh of the minor's dominant is left to the model.

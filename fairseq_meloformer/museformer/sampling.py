@@ -37,7 +37,7 @@ class Sampling:
     """
 
     temperature: float = 1.0
-    top_k: int = 16
+    top_k: int = 32
     top_p: float = 0.98
     logit_guidance: float = 1.0
     min_tokens: int = 0

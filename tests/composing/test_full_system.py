@@ -265,6 +265,14 @@ def test_a_tilt_has_a_far_side():
         assert likeliest.tolist() == best
 
 
+def test_what_no_song_is_softer_than_is_far_however_little_is_tilted():
+    book = vocabulary.published()
+    ids = book.range("v")
+    for asked in (-1.0, -0.1):
+        moved = tilt(book, {"loudness": asked})[ids.start : ids.stop]
+        assert moved[15] - moved[9] > 0.9  # a deviation
+
+
 @pytest.mark.parametrize("text", ["rain", "30 bpm"])
 def test_a_tempo_that_no_song_has_needs_words(composer, text):
     pieces = system(composer).compose([Request(text, seed=seed, bars=1) for seed in range(12)], SETTINGS)
@@ -328,9 +336,8 @@ def test_a_candidate_on_the_asked_side_is_kept_before_one_that_is_more_like_musi
     quantiles = Quantiles.fit([dict.fromkeys(AXES, float(place)) for place in (30, 60, 90)])
     steps = ((0, 4, 7, 12), (-1, 2, 5, 9), (-3, 0, 4, 11), (-5, -1, 2, 6)) * 2
     phrases = [token for four in steps for token in bar(*(50 + step for step in four))]
-    low, high = (
-        Piece(Request("", bars=8), tokens, remi.decode(tokens)) for tokens in (phrases, bar(66, 68, 66, 68) * 8)
-    )
+    loop = [*bar(66, 70, 73, 78), *bar(67, 70, 74, 75)] * 4
+    low, high = (Piece(Request("", bars=8), tokens, remi.decode(tokens)) for tokens in (phrases, loop))
     sides = [quantiles.position("register", measure(piece.midi)["register"]) > 0 for piece in (low, high)]
     assert sides == [False, True]
     assert unlike(Song(low.midi).passage()) < unlike(Song(high.midi).passage()) - 0.2

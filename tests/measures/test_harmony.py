@@ -46,6 +46,13 @@ def test_chords_are_the_triads_that_sound_longest():
     assert harmony.chords(music).tolist() == [0, 12 + 9, 7, 7, -1, -1, 12 + 2, -1]
 
 
+def test_a_chord_is_kept_from_bar_to_bar():
+    c, f = (together(*(root + step for step in (0, 4, 7)), length=48) for root in (60, 65))
+    assert harmony.chord_kept(passage(c, c, f, c)) == pytest.approx(1 / 3)
+    assert harmony.chord_kept(passage(c, c, [], c, c)) == 1  # a silent bar neither keeps a chord nor changes it
+    assert harmony.chord_kept(passage(c, [], c)) is None
+
+
 def test_irregularity_is_the_share_of_unlike_successions_of_three_chords():
     c, f, g = (together(*(root + step for step in (0, 4, 7)), length=48) for root in (60, 65, 67))
     assert harmony.chord_irregularity(passage(c, f, c, f, c, f)) == pytest.approx(2 / 4)

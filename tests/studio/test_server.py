@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import threading
 import time
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 from fairseq_meloformer.composing.composer import Composer
 from fairseq_meloformer.midi.events import EventFile
 from fairseq_meloformer.render import audio
+from fairseq_meloformer.studio.asks import ComposeAsk
 from fairseq_meloformer.words.prompts import Request, from_texts
 
 ASK = {"text": "暴风雨", "bars": 2, "seed": 5}
@@ -254,3 +256,17 @@ def test_the_interface_is_described(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/compose", "/understand", "/pieces", "/pieces/{piece}.{kind}", "/soundfont"} <= set(paths)
     assert client.get("/api").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["best_of", "temperature", "top_k", "top_p", "tilt", "guidance_scale", "strength", "transpose"]
+)
+def test_a_field_of_the_page_begins_with_the_default_and_takes_it(name, client):
+    field = re.search(rf'<input id="{name}"[^>]*>', client.get("/").text)
+    assert field, name
+    shown = {key: float(value) for key, value in re.findall(r' (min|max|step|value)="([^"]*)"', field[0])}
+    default = ComposeAsk.model_fields[name].default
+    assert shown["value"] == default
+    assert shown["min"] <= default <= shown["max"]
+    steps = (default - shown["min"]) / shown.get("step", 1)
+    assert steps == pytest.approx(round(steps))  # or a browser refuses to send the page's own value

@@ -23,6 +23,7 @@ MEASURES: Final[Mapping[str, Callable[[Passage], float | None]]] = {
     "pitch-class entropy, bits": harmony.pitch_class_entropy,
     "H1, bits": partial(harmony.window_entropy, bars=1),
     "H4, bits": partial(harmony.window_entropy, bars=4),
+    "chord kept": harmony.chord_kept,
     "chord-progression irregularity": harmony.chord_irregularity,
     "repeated bars": repetition.repeated_bars,
     "empty bars": repetition.empty_bars,
