@@ -140,7 +140,8 @@ def add_full_system_arguments(group: Any) -> None:  # noqa: ANN401  argparse has
         type=float,
         default=DecodingControl.strength,
         metavar="W",
-        help="standard deviations by which velocities, durations, pitches ... move (default %(default)s)",
+        help="standard deviations by which leaps and mode move; velocities, durations, pitches ... by a third of it "
+        "(default %(default)s)",
     )
     group.add_argument(
         "--best-of",

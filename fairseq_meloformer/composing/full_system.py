@@ -49,9 +49,9 @@ QUANTILES: Final = "quantiles.json"
 
 _MOST_CANDIDATES: Final = 1000
 
-# How much of the tilt axes get. The plan says leaps and mode least well; of the rest it says enough, and what the tilt
-# does beside it makes music plainer. Of 24 prompts of development.jsonl, 16 bars, the best of four, entropy goes from
-# 2.56 to 2.70 bits with this, directions from 122 to 123 of 132.
+# How much of the tilt axes get. The plan says leaps and mode least well, and of the rest enough. Twenty-four prompts of
+# development.jsonl, 16 bars, the best of four: of 132 directions that are read 122 are heard with all of the tilt on
+# all axes, 118 without the plan; with this 123, and 97 without the plan.
 _OF_TILT: Final = {"leaps": 1.0, "mode": 1.0}
 _OF_TILT_ELSE: Final = 1 / 3
 
