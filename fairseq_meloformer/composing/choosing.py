@@ -7,12 +7,7 @@ from fairseq_meloformer.composing.harmony import astray
 from fairseq_meloformer.composing.parts import Part
 from fairseq_meloformer.composing.piece import Piece
 from fairseq_meloformer.measures.attributes import Attributes, Value, measure
-from fairseq_meloformer.measures.harmony import (
-    chord_kept,
-    pitch_class_entropy,
-    scale_consistency,
-    semitone_clashes,
-)
+from fairseq_meloformer.measures.harmony import chord_kept, pitch_class_entropy, scale_consistency, semitone_clashes
 from fairseq_meloformer.measures.passage import Passage, Song
 from fairseq_meloformer.measures.quantiles import Quantiles, outside
 from fairseq_meloformer.measures.repetition import figures_again, groove_kept, like_an_earlier_bar

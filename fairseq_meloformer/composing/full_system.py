@@ -52,7 +52,7 @@ _MOST_CANDIDATES: Final = 1000
 # How much of the tilt axes get. The plan says leaps and mode least well, and of the rest enough. Twenty-four prompts of
 # development.jsonl, 16 bars, the best of four: of 132 directions that are read 122 are heard with all of the tilt on
 # all axes, 118 without the plan; with this 123, and 97 without the plan.
-_OF_TILT: Final = {"leaps": 1.0, "mode": 1.0}
+_TILTED_FULLY: Final = frozenset({"leaps", "mode"})
 _OF_TILT_ELSE: Final = 1 / 3
 
 
@@ -174,7 +174,7 @@ class DecodingControl:
         """Bias of tokens and of leaps while a part is written, whose loudness has grown so far (see `growth`)."""
         amount = amounts(torch.tensor(list(part.profile.values()))).tolist()
         asked = {
-            axis: self.strength * _OF_TILT.get(axis, _OF_TILT_ELSE) * value
+            axis: self.strength * (1.0 if axis in _TILTED_FULLY else _OF_TILT_ELSE) * value
             for axis, value in zip(part.profile, amount, strict=True)
         }
         if grown:

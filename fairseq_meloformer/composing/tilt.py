@@ -72,7 +72,8 @@ def tilt(vocabulary: Vocabulary, asked: Mapping[str, float], required: Collectio
     loud = asked.get("loudness", 0.0)
     volume = (numbers["v"] - _VELOCITY_MIDDLE) / _VELOCITY
     add("v", loud * volume * torch.where(volume * loud < 0, _WRONG_SIDE, 1.0))
-    add("v", (min(loud, 0.0) - _BEYOND * (loud < 0)) * (_SOFTEST - volume).clamp(min=0))
+    if loud < 0:
+        add("v", (loud - _BEYOND) * (_SOFTEST - volume).clamp(min=0))
     add("d", asked.get("sustain", 0.0) * numbers["d"].clamp(max=_BAR) / _DURATION)
     # After a note, another at the same moment competes with the next onset: pitches are counted from their middle,
     # so that asking for high ones does not ask for more of them. Beyond a deviation none is better than another, and
