@@ -250,6 +250,8 @@ class Composer:
                 heard = [[part.of_tracks(passage.programs) for part in of_one] for of_one in parts]
             bias = self.control.bias(self.vocabulary, heard, [passage.total] * len(heard), metres)
             bias = replace(bias.since(range(len(wanted)), passage.begin), close=None)  # its key is its own
+            if passage.programs is not None:
+                bias = replace(bias, worn=None)  # and its chords are those of the tracks that stay
         prompt = self.vocabulary.ids(passage.prompt)
         songs = self._songs(wanted, [passage.written] * len(wanted), plan, bias)
         given = [passage.given(programs) for programs in written]

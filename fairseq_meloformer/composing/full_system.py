@@ -21,7 +21,7 @@ from fairseq_meloformer import hub
 from fairseq_meloformer.composing.choosing import CORPUS, nearest, target
 from fairseq_meloformer.composing.duration import timed
 from fairseq_meloformer.composing.feel import feel, growth, kicks
-from fairseq_meloformer.composing.harmony import closes, harmonised, harmony
+from fairseq_meloformer.composing.harmony import closes, harmonised, harmony, worn
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import Part, key_of, named_players, part_at, players_of
 from fairseq_meloformer.composing.piece import Piece
@@ -152,6 +152,7 @@ class DecodingControl:
             kicks(songs, bars, metres),
             torch.tensor([int(length_of(metre)) for metre in metres]),
             closes(songs, lengths),
+            worn(songs, bars),
         )
 
     def choose(self, candidates: Sequence[Piece], request: Request, parts: Sequence[Part]) -> Piece:

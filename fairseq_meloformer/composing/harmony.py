@@ -20,6 +20,8 @@ _BASS: Final = -4.0
 _FRESH: Final = 1.5
 _HELD: Final = -5.0
 _HALVES: Final = 2
+_WORN: Final = -1.0
+"""For the notes of a bar's triad in the bar after it, for every bar since it came; see `HarmonicRhythm`."""
 _CLOSES_FROM: Final = 8
 """Bars of pieces that end on their tonic; shorter ones are figures more than pieces."""
 _SURE: Final = 100.0
@@ -75,11 +77,22 @@ def harmony(songs: Sequence[Sequence[Part]], bars: int, metres: Sequence[str]) -
 def closes(songs: Sequence[Sequence[Part]], lengths: Sequence[int]) -> Close:
     """Which songs of so many bars end on their tonic: those that are long enough, unless they repeat or have chords."""
     ends = [
-        bars >= _CLOSES_FROM and not parts[-1].chords and parts[-1].wishes.moving.get("recurrence", 0.0) <= 0
+        bars >= _CLOSES_FROM and not parts[-1].chords and not _repeats(parts[-1])
         for parts, bars in zip(songs, lengths, strict=True)
     ]
     last = [bars - 1 if end else -1 for end, bars in zip(ends, lengths, strict=True)]
     return Close(torch.tensor(last), torch.tensor([_mode(parts) for parts in songs]))
+
+
+def worn(songs: Sequence[Sequence[Part]], bars: int) -> torch.Tensor:
+    """(songs, bars) nats by which a triad that stays wears out: none where chords or repetition are asked for."""
+    of_bars = [[part_at(parts, bar) for bar in range(bars)] for parts in songs]
+    return torch.tensor([[0.0 if part.chords or _repeats(part) else _WORN for part in parts] for parts in of_bars])
+
+
+def _repeats(part: Part) -> bool:
+    """Whether repetition is asked for."""
+    return part.wishes.moving.get("recurrence", 0.0) > 0
 
 
 def _mode(parts: Sequence[Part]) -> float:

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from fairseq_meloformer.measures.passage import STEPS, Floats, Integers, Passage
-from fairseq_meloformer.midi.notes import CLASHES
+from fairseq_meloformer.midi.notes import CLASHES, TRIADS
 
 SIXTEENTH: Final = STEPS // 4
 """Grid steps in a sixteenth."""
@@ -16,9 +16,7 @@ _SCALES: Final = np.array(
         for root in range(12)
     ]
 )
-_TRIADS: Final = np.array(
-    [np.roll(np.isin(np.arange(12), (0, third, 7)), root) for third in (4, 3) for root in range(12)]
-)
+_TRIADS: Final = np.array([np.isin(np.arange(12), triad) for triad in TRIADS])
 
 
 def pitch_class_entropy(passage: Passage) -> float | None:

@@ -15,6 +15,8 @@ DRUMS: Final = 128
 """Stands for the drum kit where programs are numbers."""
 CLASHES: Final = (1, 11, 13)
 """Semitones of a minor second, a major seventh and a minor ninth."""
+TRIADS: Final = tuple((root, (root + third) % 12, (root + 7) % 12) for third in (4, 3) for root in range(12))
+"""Pitch classes of the major triads from C upwards, then of the minor ones, root first."""
 
 _PIECE = 6
 

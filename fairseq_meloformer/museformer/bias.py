@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fairseq_meloformer.museformer.rules import Chords, Clashes, Close, Closing, Harmony, Kicks, TopLine
+from fairseq_meloformer.museformer.rules import (
+    Chords,
+    Clashes,
+    Close,
+    Closing,
+    HarmonicRhythm,
+    Harmony,
+    Kicks,
+    TopLine,
+)
 
 if TYPE_CHECKING:
     from fairseq_meloformer.tokens.vocabulary import Vocabulary
@@ -25,6 +34,7 @@ class Bias:
         kicks: (songs, bars) positions of bars that have a bass drum on every beat, 0 for the others; None if none has.
         lengths: (songs,) positions of their bars, of whose notes few shall clash; None if that is left to the model.
         close: how songs end, which need `lengths`; None if that is left to the model.
+        worn: (songs, bars) nats by which a triad that stays wears out (`HarmonicRhythm`); None if none does.
     """
 
     vocabulary: "Vocabulary"
@@ -34,6 +44,7 @@ class Bias:
     kicks: Tensor | None = None
     lengths: Tensor | None = None
     close: Close | None = None
+    worn: Tensor | None = None
 
     def since(self, songs: Sequence[int], bar: int) -> "Bias":
         """That of some songs from a bar on, counted from 0."""
@@ -43,7 +54,9 @@ class Bias:
         bar = min(bar, self.tokens.shape[1] - 1)
         rest = chords and chords.since(rows, bar)
         kicks = None if self.kicks is None else self.kicks[rows, bar:]
-        return Bias(self.vocabulary, self.tokens[rows, bar:], self.leaps[rows, bar:], rest, kicks, lengths, close)
+        worn = None if self.worn is None else self.worn[rows, bar:]
+        tokens, leaps = self.tokens[rows, bar:], self.leaps[rows, bar:]
+        return Bias(self.vocabulary, tokens, leaps, rest, kicks, lengths, close, worn)
 
     def start(self, prompts: Sequence[Sequence[int]], device: torch.device) -> "Biased":
         """Begin to write songs that go on from prompts (ids, without BOS)."""
@@ -57,7 +70,7 @@ class Biased:
         self._tokens = bias.tokens.to(device)
         self._leaps = bias.leaps.to(device)
         self._line = TopLine(bias.vocabulary, prompts, device) if bool(bias.leaps.any()) else None
-        self._rules: list[Kicks | Chords | Clashes | Closing] = []
+        self._rules: list[Kicks | Chords | Clashes | Closing | HarmonicRhythm] = []
         if bias.kicks is not None:
             self._rules.append(Kicks(bias.vocabulary, bias.kicks, device))
         if bias.harmony is not None:
@@ -66,6 +79,8 @@ class Biased:
             self._rules.append(Clashes(bias.vocabulary, bias.lengths, prompts, device))
             if bias.close is not None:
                 self._rules.append(Closing(bias.vocabulary, bias.close, bias.lengths, prompts, device))
+        if bias.worn is not None:
+            self._rules.append(HarmonicRhythm(bias.vocabulary, bias.worn, prompts, device))
         self._songs = torch.arange(len(prompts), device=device)
 
     def now(self, bars: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.config import Chunking
-from fairseq_meloformer.museformer.layers import Layer, LayerOutput, activate
+from fairseq_meloformer.museformer.layers import Layer, LayerOutput
 from fairseq_meloformer.museformer.layout import (
     Layout,
     Reading,
@@ -258,7 +258,7 @@ class _Layer:
     def finish(self, hidden: Tensor, mixed: Tensor) -> Tensor:
         """As `Layer.finish`: (batch, dim)."""
         hidden = hidden + self._out(mixed)
-        return hidden + self._fc2(activate(self._fc1(self._between(hidden))))
+        return hidden + self._fc2(functional.gelu(self._fc1(self._between(hidden))))
 
 
 def _product(linear: nn.Linear, *, few: bool) -> Callable[[Tensor], Tensor]:

@@ -114,7 +114,7 @@ class Layer(nn.Module):
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Output projection and feed-forward network, each with its residual: (..., dim) of either stream."""
         x = x + self._drop(self.self_attn.reg_out_proj(mixed))
-        hidden = activate(self.reg_fc1(self.reg_final_layer_norm(x)))
+        hidden = functional.gelu(self.reg_fc1(self.reg_final_layer_norm(x)))  # of bfloat16 too in float32 within
         return x + self._drop(self.reg_fc2(hidden))
 
     def summarise(self, summaries: Tensor, key: Tensor, value: Tensor, attention: Attention) -> Tensor:
@@ -154,11 +154,6 @@ class Layer(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.dropout) if self.training else x
-
-
-def activate(hidden: Tensor) -> Tensor:
-    """GELU, which fairseq computes in fp32."""
-    return functional.gelu(hidden.float()).type_as(hidden)
 
 
 def _joined(summaries: Tensor, tokens: Tensor) -> Tensor:

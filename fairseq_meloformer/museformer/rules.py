@@ -1,15 +1,15 @@
-"""What depends on where a song is while it is drawn: chords, clashes, the close, a kick on every beat, the top line."""
+"""What depends on where a song is while it is drawn: chords, their rhythm, clashes, the close, kicks, the top line."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_meloformer.midi.metre import POSITIONS
-from fairseq_meloformer.midi.notes import CLASHES, DRUMS
+from fairseq_meloformer.midi.notes import CLASHES, DRUMS, TRIADS
 from fairseq_meloformer.midi.six_tracks import BASS
 from fairseq_meloformer.tokens.codes import DRUM_PITCHES, SHORTEST
 from fairseq_meloformer.tokens.vocabulary import BAR_END, PAD
@@ -27,6 +27,9 @@ _FARTHEST: Final = max(CLASHES)
 CLASH: Final = -1.0
 """Nats for a pitch that clashes with one that sounds: clashes of 24 pieces go from .05 of the sixteenths to .03, of low
 and dense ones from a third or more to a few hundredths."""
+
+_MOST_WORN: Final = 3
+"""Bars after which a triad that stays does not wear out further."""
 
 # Of the close: nats for pitches outside of the chord, for the bass's other ones than its root, for onsets in the second
 # half of the last bar (from 0 at its beginning on), and for notes there that are shorter than half of it, or than which
@@ -219,6 +222,59 @@ class Clashes(_Rule):
         self._note = torch.where(pitch == _NONE, self._note, pitch)
         until = torch.where(lasts > 0, self._position + lasts, 0)[:, None]
         self._ends.scatter_reduce_(1, self._note[:, None], until, "amax")
+
+
+class HarmonicRhythm(_Rule):
+    """A triad that stays from bar to bar wears out: its notes become less likely, until another one is heard.
+
+    A bar's triad is the one that most of what begins in the bar belongs to, by length and without drums; a silent bar
+    leaves everything as it was.
+
+    Args:
+        vocabulary: of the songs.
+        worn: (songs, bars) nats in a bar for the notes of the triad before it, times the bars that it has stayed.
+        prompts: their beginnings, ids without BOS.
+        device: of the ids to come.
+    """
+
+    _states = ("_pitch", "_weights", "_triad", "_stayed")
+
+    def __init__(
+        self, vocabulary: "Vocabulary", worn: Tensor, prompts: Sequence[Sequence[int]], device: torch.device
+    ) -> None:
+        self._worn = worn.to(device)
+        self._class = _classes(vocabulary, device)
+        self._lasts = _table(vocabulary, "d", torch.from_numpy(SHORTEST).clamp(min=1), 0, device).float()
+        classes = torch.arange(len(vocabulary.range("p")))
+        self._drawn = _table(
+            vocabulary, "p", torch.where(classes < DRUM_PITCHES, classes % _OCTAVE, _OCTAVE), _NONE, device
+        )
+        self._triads = one_hot(torch.tensor(TRIADS), _OCTAVE).sum(1).float().to(device)
+        self._pitch = torch.full((len(prompts),), _OCTAVE, device=device)
+        self._weights = torch.zeros(len(prompts), _OCTAVE + 1, device=device)
+        self._triad = torch.full_like(self._pitch, _NONE)
+        self._stayed = torch.zeros_like(self._pitch)
+        everyone = torch.arange(len(prompts), device=device)
+        for ids in _columns(prompts, device):
+            self.advance(everyone, ids)
+
+    def now(self, songs: Tensor, bars: Tensor) -> Tensor:
+        """(batch, vocabulary) to add where songs (batch,) have (batch,) finished bars."""
+        worn = self._worn[songs, bars.clamp(max=self._worn.shape[1] - 1)] * self._stayed.clamp(max=_MOST_WORN)
+        return pad(self._triads[self._triad] * worn[:, None], (0, 1))[:, self._class]
+
+    def advance(self, songs: Tensor, ids: Tensor) -> None:  # noqa: ARG002  as of chords
+        """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
+        drawn, ends = self._drawn[ids], ids == BAR_END
+        self._pitch = torch.where(drawn == _NONE, self._pitch, drawn)
+        self._weights.scatter_add_(1, self._pitch[:, None], self._lasts[ids][:, None])
+        if not bool(ends.any()):
+            return
+        most, triad = (self._weights[:, :_OCTAVE] @ self._triads.T).max(1)
+        told = ends & (most > 0)
+        self._stayed = torch.where(told, (self._stayed + 1) * (triad == self._triad), self._stayed)
+        self._triad = torch.where(told, triad, self._triad)
+        self._weights[ends] = 0
 
 
 class Closing(_Rule):

@@ -17,7 +17,7 @@ from fairseq_meloformer.museformer.arguments import ABSENT, ARCHITECTURES, MODEL
 from fairseq_meloformer.museformer.cache import DecodingCache
 from fairseq_meloformer.museformer.config import Chunking, MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
-from fairseq_meloformer.plugin import native
+from fairseq_meloformer.plugin import muon, native
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 _STATE = "museformer_cache"
@@ -114,7 +114,9 @@ class MuseFormerLanguageModel(FairseqLanguageModel):
                 f"data have {vocabulary.sha256[:12]} ({len(vocabulary)} symbols): binarise them with that of the model"
             )
         config = config_from_arguments(vars(args), vocabulary)
-        return cls(MuseFormerDecoder(config, task.source_dictionary, getattr(args, "max_target_positions", None)))
+        decoder = MuseFormerDecoder(config, task.source_dictionary, getattr(args, "max_target_positions", None))
+        muon.mark(decoder.layers)
+        return cls(decoder)
 
 
 def architecture(**sizes: Any) -> Callable[[argparse.Namespace], None]:  # noqa: ANN401

@@ -2,10 +2,11 @@
 
 import pytest
 
-from fairseq_meloformer.composing.harmony import astray, harmonised, harmony
+from fairseq_meloformer.composing.harmony import astray, harmonised, harmony, worn
 from fairseq_meloformer.composing.parts import understand
 from fairseq_meloformer.measures.passage import Song
 from fairseq_meloformer.words.prompts import Request
+from fairseq_meloformer.words.timeline import Section
 
 C, F, G = {0, 4, 7}, {5, 9, 0}, {7, 11, 2}
 
@@ -52,6 +53,15 @@ def test_chords_for_which_there_are_no_bars_are_said():
     ((asked,),) = understand(None, [Request("卡农进行")])
     assert harmonised(asked, None, 0, 6).unkept == ("chords F G (there are 6 bars for them)",)
     assert harmonised(asked, None, 0, 8).unkept == ()
+
+
+def test_chords_wear_out_where_neither_chords_nor_repetition_are_asked_for():
+    songs = [[part("C F G C")], [part("a calm sea")], [part("a loop that repeats")]]
+    assert worn(songs, 2).lt(0).tolist() == [[False, False], [True, True], [False, False]]
+    sections = [Section(1, 2, "a calm sea"), Section(3, 4, "C F G C")]
+    (timeline,) = understand(None, [Request("", bars=4, sections=sections)])
+    found = worn([[harmonised(one, None, 0, None) for one in timeline]], 4)
+    assert found.lt(0).tolist() == [[True, True, False, False]]
 
 
 def test_bars_are_told_whose_best_triad_is_another():

@@ -1,4 +1,4 @@
-"""Rules follow a song token by token: its top line, what clashes with what sounds, and how it closes."""
+"""Rules follow a song token by token: its top line, what clashes, how chords wear out, and how it closes."""
 
 from dataclasses import replace
 
@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_meloformer.measures.harmony import semitone_clashes
+from fairseq_meloformer.measures.harmony import chord_kept, semitone_clashes
 from fairseq_meloformer.measures.passage import Song
 from fairseq_meloformer.museformer import MuseFormer, rules
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import MuseFormerConfig
-from fairseq_meloformer.museformer.rules import Clashes, Close, Closing, TopLine
+from fairseq_meloformer.museformer.rules import Clashes, Close, Closing, HarmonicRhythm, TopLine
 from fairseq_meloformer.museformer.sampling import Sampling, generate
 from fairseq_meloformer.tokens import vocabulary
 from fairseq_meloformer.tokens.grammar import Grammar, Limits
@@ -115,6 +115,58 @@ def test_clashes_of_songs_are_told_apart():
     assert [bool(row.any()) for row in rule.now(torch.tensor([1, 0]), both)] == [False, True]
 
 
+C, F = ("t-30 o-0 i-0 " + " ".join(f"p-{pitch} d-11 v-20" for pitch in chord) for chord in ((67, 64, 60), (72, 69, 65)))
+
+
+EVERY = torch.tensor([[-1.0]])
+
+
+def worn(*bars, by=EVERY):
+    """By pitch class, what is added after these bars; what drums play has no class."""
+    rule = HarmonicRhythm(BOOK, by, [ids(" ".join(f"{bar} b-1" for bar in bars))], CPU)
+    added = told(rule.now(FIRST, torch.tensor([len(bars)]))[0])
+    assert all(symbol.startswith("p-") and int(symbol[2:]) < 128 for symbol in added)
+    return {int(symbol[2:]) - 60: value for symbol, value in added.items() if 60 <= int(symbol[2:]) < 72}
+
+
+def test_a_chord_that_stays_wears_out_bar_by_bar_up_to_a_limit():
+    assert not worn(C)
+    assert worn(C, C) == {0: -1, 4: -1, 7: -1}
+    assert worn(C, C, C)[0] == -2
+    assert worn(*[C] * 9)[0] == worn(*[C] * 4)[0] == -3
+
+
+def test_another_chord_is_new_and_a_silent_bar_tells_nothing():
+    assert not worn(C, C, F)
+    assert set(worn(C, F, F)) == {5, 9, 0}
+    assert worn(C, C, "t-30") == worn(C, C)
+    assert worn(C, "t-30 o-0 i-128 p-189 d-11 v-20", C) == worn(C, C)  # drums
+
+
+def test_a_chord_is_told_by_how_long_its_notes_are():
+    passing = C + " o-40 i-43 p-41 d-0 v-20"
+    assert set(worn(passing, C)) == {0, 4, 7}
+    assert not worn(F + " o-12 i-0 p-60 d-0 v-20 p-55 d-0 v-20", C)
+
+
+def test_a_chord_wears_out_as_is_told_of_each_bar():
+    by = torch.tensor([[0.0, -0.5, -1.0]])
+    assert not worn(C, C, by=by[:, :1])
+    assert worn(C, C, by=by) == worn(C, C, by=by[:, 1:]) == {0: -1, 4: -1, 7: -1}  # the last bar's holds on
+    rule = HarmonicRhythm(BOOK, by, [ids(f"{C} b-1 " * 2)], CPU)
+    assert [float(rule.now(FIRST, torch.tensor([bar])).min()) for bar in (0, 1, 2, 5)] == [0, -0.5, -1, -1]
+
+
+def test_chords_of_songs_are_told_apart():
+    rule = HarmonicRhythm(BOOK, EVERY.repeat(2, 1), [ids(f"{C} b-1 {C} b-1"), ids(f"{C} b-1")], CPU)
+    both = torch.tensor([0, 1])
+    assert [bool(row.any()) for row in rule.now(both, both)] == [True, False]
+    rule.select([1, 0])
+    for pair in zip(ids(f"{C} b-1"), [PAD] * 13, strict=True):
+        rule.advance(both, torch.tensor(pair))
+    assert rule.now(torch.tensor([1, 0]), both).amin(1).tolist() == [-1, -1]
+
+
 def closing(text, bars, last=3, major=0.0):
     """What is added where the last bar is the fourth."""
     rule = Closing(BOOK, Close(torch.tensor([last]), torch.tensor([major])), BAR, [ids(text)], CPU)
@@ -190,6 +242,16 @@ def test_songs_clash_less(model, monkeypatch):
     assert after < 0.6 * before
 
 
+def test_songs_stay_less_on_a_chord(model):
+    bars = [8] * 8
+    liked = plain(8)
+    liked.tokens[..., ids("d-5")], liked.tokens[..., ids("p-65 p-69")] = 9.0, 8.0
+    liked.tokens[..., ids("p-60 p-64 p-67")] = 11.0
+    free, ruled = songs(model, liked, bars), songs(model, replace(liked, worn=3 * EVERY.repeat(8, 1)), bars)
+    before, after = (sum(chord_kept(song.passage()) or 0 for song in of) for of in (free, ruled))
+    assert after < 0.8 * before
+
+
 def test_songs_close_on_their_tonic(model):
     bars = [3, 4, 5, 4, 3, 5]
     close = Close(torch.tensor(bars) - 1, torch.ones(6))
@@ -208,3 +270,9 @@ def test_a_bias_from_a_later_bar_on_closes_where_the_whole_does():
     close = Close(torch.tensor([3, 5]), torch.zeros(2))
     bias = replace(plain(2), lengths=torch.full((2,), 48), close=close)
     assert bias.since([1], 2).close.last.tolist() == [3]
+
+
+def test_a_bias_from_a_later_bar_on_wears_out_chords_as_the_whole_does():
+    worn = torch.arange(6.0).reshape(2, 3)
+    bias = replace(plain(2), tokens=torch.zeros(2, 3, len(BOOK)), worn=worn)
+    assert bias.since([1], 1).worn.tolist() == [[4, 5]]
