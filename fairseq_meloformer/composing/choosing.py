@@ -23,6 +23,8 @@ _LEAST_TARGET: Final = 0.5
 # place, 14 % if it does not count, 16 % of first candidates.
 _DRONE: Final = 0.6
 _DRONE_BARS: Final = 4
+_OTHER_MODE: Final = 2.0  # as two wholly missed axes
+_OTHER_TONIC: Final = 0.5
 _CHORDS: Final = 2.0  # two wholly missed axes count as much as no bar that has its chord
 
 # What music is like: between which values it is at home, and what counts as far from them, the distance between the
@@ -101,8 +103,8 @@ def _missed(attributes: Attributes, part: Part, quantiles: Quantiles) -> float:
     missed += _WRONG_SIDE * sum(
         abs(value) >= SILENCE and reached(value, positions.get(axis)) <= 0 for axis, value in asked.items()
     )
-    if part.wishes.key is not None and not _same_mode(attributes.get("key"), part.wishes.key):
-        missed += 1  # as a wholly missed axis
+    if part.wishes.key is not None:
+        missed += _off_key(attributes.get("key"), part.wishes.key)
     if part.wishes.playing:
         playing = attributes.get("instruments")
         missed += len(part.wishes.playing.difference(playing if isinstance(playing, list) else ()))
@@ -139,5 +141,9 @@ def drone(song: Song) -> float:
     return sum(excess) / len(excess) if excess else 0.0
 
 
-def _same_mode(found: Value | None, key: str) -> bool:
-    return isinstance(found, str) and found.split()[1] == key.split()[1]
+def _off_key(found: Value | None, key: str) -> float:
+    """How far a piece is from a key: the other mode stays, another tonic is moved to it if the instruments allow."""
+    if found == key:
+        return 0.0
+    same_mode = isinstance(found, str) and found.split()[1] == key.split()[1]
+    return _OTHER_TONIC if same_mode else _OTHER_MODE

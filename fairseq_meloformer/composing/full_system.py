@@ -30,7 +30,7 @@ from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import Value
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.measures.tonality import PITCH_NAMES
-from fairseq_meloformer.midi.general_midi import SOUNDS, can_play
+from fairseq_meloformer.midi.general_midi import SOUNDS, can_play, move_into_reach
 from fairseq_meloformer.midi.metre import length_of
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.checkpoints import model_hash
@@ -228,13 +228,18 @@ def shift_to(key: str, found: Value | None, register: float = 0.0) -> int:
 
 
 def _in_key(piece: Piece, key: str) -> tuple[MidiFile, int]:
-    """The piece with the key's tonic, if its instruments can play it there, and by how many semitones it was moved."""
+    """The piece with the key's tonic, if its instruments can play it there, and by how many semitones it was moved.
+
+    Rather than that it stay in another key, notes beyond their instruments are moved by an octave.
+    """
     way = shift_to(key, piece.attributes.get("key"))
     for shift in (way, way - 12 if way > 0 else way + 12):
         midi = remi.decode(remi.transpose(piece.tokens, piece.request.transposition + shift), piece.metre)
         if can_play(midi):
             return midi, shift
-    return piece.midi, 0
+    midi = remi.decode(remi.transpose(piece.tokens, piece.request.transposition + way), piece.metre)
+    move_into_reach(midi)
+    return midi, way
 
 
 def _instrument(vocabulary: Vocabulary, program: int) -> list[int]:

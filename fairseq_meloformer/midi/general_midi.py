@@ -10,7 +10,7 @@ General MIDI System Level 1 (MIDI Manufacturers Association, RP-003).
 
 from typing import Final, NamedTuple
 
-from miditoolkit import MidiFile
+from miditoolkit import Instrument, MidiFile
 
 from fairseq_meloformer.midi.notes import DRUMS
 
@@ -99,8 +99,17 @@ SOUNDS: Final = _sounds()
 
 def can_play(midi: MidiFile) -> bool:
     """Whether every instrument of a song can play all of its notes."""
-    return all(
-        note.pitch in SOUNDS[DRUMS if track.is_drum else track.program].pitches
-        for track in midi.instruments
-        for note in track.notes
-    )
+    return all(note.pitch in _reach(track) for track in midi.instruments for note in track.notes)
+
+
+def move_into_reach(midi: MidiFile) -> None:
+    """Move notes that their instruments cannot play by octaves, as players do, in place; not those of drums."""
+    for track in midi.instruments:
+        reach = _reach(track)
+        for note in track.notes if not track.is_drum else ():
+            below, above = reach[0] - note.pitch, note.pitch - reach[-1]
+            note.pitch += 12 * (max(0, -(-below // 12)) - max(0, -(-above // 12)))
+
+
+def _reach(track: Instrument) -> range:
+    return SOUNDS[DRUMS if track.is_drum else track.program].pitches

@@ -79,7 +79,7 @@ class Biased:
             self._rules.append(Clashes(bias.vocabulary, bias.lengths, prompts, device))
             if bias.close is not None:
                 self._rules.append(Closing(bias.vocabulary, bias.close, bias.lengths, prompts, device))
-        if bias.worn is not None:
+        if bias.worn is not None and bool(bias.worn.any()):
             self._rules.append(HarmonicRhythm(bias.vocabulary, bias.worn, prompts, device))
         self._songs = torch.arange(len(prompts), device=device)
 

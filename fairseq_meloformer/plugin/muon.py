@@ -77,14 +77,20 @@ class FairseqMuon(FairseqOptimizer):
 
     def __init__(self, cfg: MuonConfig, params: Iterable[Tensor]) -> None:
         super().__init__(cfg)
-        betas = cfg.adam_betas
-        first, second = map(float, betas.strip("() ").split(",") if isinstance(betas, str) else betas)
-        self._optimizer = MuonAndAdamW(params, cfg.muon_momentum, (first, second), cfg.weight_decay)
+        self._optimizer = MuonAndAdamW(params, cfg.muon_momentum, _betas(cfg.adam_betas), cfg.weight_decay)
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
         """What overrides that of a checkpoint."""
         return {"lr": self.cfg.lr[0], "weight_decay": self.cfg.weight_decay}
+
+
+def _betas(given: Any) -> tuple[float, float]:  # noqa: ANN401  text, or a list of omegaconf
+    try:
+        first, second = map(float, given.strip("() ").split(",") if isinstance(given, str) else given)
+    except ValueError:
+        raise InputError(f"--adam-betas must be two numbers such as (0.9, 0.98), received {given!r}") from None
+    return first, second
 
 
 def _apart(params: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
@@ -35,6 +36,7 @@ def _texts() -> Iterator[str]:
         ("--task", TASK_REGISTRY),
         ("--arch", MODEL_REGISTRY),
         ("--criterion", CRITERION_REGISTRY),
+        ("--optimizer", OPTIMIZER_REGISTRY),
         ("--lr-scheduler", LR_SCHEDULER_REGISTRY),
     )
     for flag, registry in registries:

@@ -8,7 +8,7 @@ from injection.models import bridge, museformer
 
 from fairseq_meloformer.composing.choosing import drone, extremes, nearest, shortfall, unlike
 from fairseq_meloformer.composing.composer import Composer
-from fairseq_meloformer.composing.full_system import DecodingControl, quantiles_of, shift_to
+from fairseq_meloformer.composing.full_system import DecodingControl, _in_key, quantiles_of, shift_to
 from fairseq_meloformer.composing.parts import Part, understand
 from fairseq_meloformer.composing.piece import Piece, Settings
 from fairseq_meloformer.composing.tilt import tilt
@@ -87,7 +87,19 @@ def test_a_piece_in_a_key_is_what_its_instruments_can_play(composer, key):
     for piece in system(composer, best_of=2).compose(requests, SETTINGS):
         assert can_play(piece.midi)
         moved = remi.decode(remi.transpose(piece.tokens, piece.about["moved_to_key"]))
-        assert [track.notes for track in moved.instruments] == [track.notes for track in piece.midi.instruments]
+        for track, other in zip(moved.instruments, piece.midi.instruments, strict=True):
+            notes = [(note.pitch % 12, note.start, note.end) for note in track.notes]
+            assert notes == [(note.pitch % 12, note.start, note.end) for note in other.notes]
+
+
+def test_rather_than_stay_in_another_key_notes_are_moved_by_an_octave():
+    tokens = [*bar(40, 48, 60, 55, program=25), *bar(84, 96, 91, 103)]  # as low, and as high, as can be played
+    piece = Piece(Request(""), tokens, remi.decode(tokens))
+    assert piece.attributes["key"] == "C major"
+    midi, moved = _in_key(piece, "Ab major")
+    pitches = {track.program: [note.pitch for note in track.notes] for track in midi.instruments}
+    assert moved == -4
+    assert pitches == {25: [48, 44, 56, 51], 0: [80, 92, 87, 99]}
 
 
 def test_the_tilt_moves_what_is_asked_and_nothing_moves_without_it(composer):
@@ -352,6 +364,23 @@ def test_of_two_candidates_that_are_equally_near_the_one_with_the_named_instrume
         for tokens in (bar(60, 62, 64, 65) * 4, [*bar(60, 62, 64, 65) * 3, *bar(60, 62, 64, 65, program=80)])
     )
     assert nearest([alone, both], [part], QUANTILES) is both
+
+
+def test_of_several_candidates_the_one_in_the_asked_key_is_kept_or_else_one_of_its_mode():
+    c, g, a_minor = (
+        Piece(Request("", bars=4), tokens, remi.decode(tokens))
+        for tokens in (bar(60, 64, 67, 72) * 4, bar(67, 71, 74, 79) * 4, bar(57, 60, 64, 69) * 4)
+    )
+    assert [measure(piece.midi)["key"] for piece in (c, g, a_minor)] == ["C major", "G major", "A minor"]
+    kept = [
+        nearest(pieces, [Part(0, None, {}, read(text))], QUANTILES)
+        for text, pieces in (
+            ("in C major", [a_minor, g, c]),
+            ("in C major", [a_minor, g]),
+            ("in A minor", [c, g, a_minor]),
+        )
+    ]
+    assert kept == [c, g, a_minor]
 
 
 @pytest.mark.parametrize("wrong", [{"best_of": 0}, {"best_of": 10**12}, {"strength": -1.0}])

@@ -1,6 +1,7 @@
+from miditoolkit import Instrument, MidiFile, Note
 from music21 import instrument
 
-from fairseq_meloformer.midi.general_midi import SOUNDS
+from fairseq_meloformer.midi.general_midi import SOUNDS, can_play, move_into_reach
 from fairseq_meloformer.midi.notes import DRUMS
 
 
@@ -24,3 +25,16 @@ def test_lowest_notes_are_those_that_music21_knows():
         written = made.lowestNote
         lowest = written if made.transposition is None else written.transpose(made.transposition)
         assert SOUNDS[made.midiProgram].pitches[0] == lowest.midi, made
+
+
+def test_notes_that_an_instrument_cannot_play_are_moved_by_octaves_but_never_drums():
+    song = MidiFile()
+    for program, is_drum, pitches in ((73, False, (30, 50, 60, 97, 99, 120)), (0, True, (30, 40))):
+        track = Instrument(program, is_drum=is_drum)
+        track.notes = [Note(64, pitch, 0, 480) for pitch in pitches]
+        song.instruments.append(track)
+    assert not can_play(song)
+    move_into_reach(song)
+    flute, drums = ([note.pitch for note in track.notes] for track in song.instruments)
+    assert flute == [66, 62, 60, 97, 87, 96]
+    assert drums == [30, 40]

@@ -9,7 +9,7 @@ from torch import nn
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.museformer.checkpoints import read_state
-from fairseq_meloformer.plugin.muon import MuonAndAdamW, mark
+from fairseq_meloformer.plugin.muon import FairseqMuon, MuonAndAdamW, MuonConfig, mark
 
 BETAS, DECAY = (0.9, 0.98), 0.01
 
@@ -52,6 +52,12 @@ def test_matrices_of_layers_step_by_muon_and_all_else_by_adamw():
 def test_a_model_without_layers_is_refused():
     with pytest.raises(InputError, match="take adam for all else"):
         ours(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("betas", ["0.9", "(0.9, high)", ""])
+def test_betas_are_two_numbers(betas):
+    with pytest.raises(InputError, match=r"--adam-betas must be two numbers such as \(0\.9, 0\.98\), received"):
+        FairseqMuon(MuonConfig(adam_betas=betas), network().parameters())
 
 
 def test_a_pytorch_without_muon_is_refused(monkeypatch):

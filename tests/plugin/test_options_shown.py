@@ -24,7 +24,8 @@ def test_whatever_the_plugin_adds_to_fairseqs_parsers_is_shown_once(capsys):
         parser = argparse.ArgumentParser()
         TASK_REGISTRY[task].add_args(parser)
         assert flags(parser) - plain <= set(shown)
-    assert {"--plan-probability", "--endpoint-weight", "--num-layers", "--components", "--warmup-updates"} <= set(shown)
+    assert {"--plan-probability", "--endpoint-weight", "--num-layers", "--components"} <= set(shown)
+    assert {"--warmup-updates", "--muon-momentum"} <= set(shown)
     assert shown.count("--tilt") == shown.count("--chunking") == 1
 
 
