@@ -232,12 +232,16 @@ def _in_key(piece: Piece, key: str) -> tuple[MidiFile, int]:
 
     Rather than that it stay in another key, notes beyond their instruments are moved by an octave.
     """
+
+    def moved(shift: int) -> MidiFile:
+        return remi.decode(remi.transpose(piece.tokens, piece.request.transposition + shift), piece.metre)
+
     way = shift_to(key, piece.attributes.get("key"))
     for shift in (way, way - 12 if way > 0 else way + 12):
-        midi = remi.decode(remi.transpose(piece.tokens, piece.request.transposition + shift), piece.metre)
+        midi = moved(shift)
         if can_play(midi):
             return midi, shift
-    midi = remi.decode(remi.transpose(piece.tokens, piece.request.transposition + way), piece.metre)
+    midi = moved(way)
     move_into_reach(midi)
     return midi, way
 

@@ -195,7 +195,7 @@ class Clashes(_Rule):
         self._lengths, self._first, self._onset = lengths.to(device), pitches.start, _onsets(vocabulary, device)
         numbers = torch.arange(len(pitches)).clamp(max=DRUM_PITCHES)  # the last is all that drums play
         self._pitch = _table(vocabulary, "p", numbers, _NONE, device)
-        self._lasts = _table(vocabulary, "d", torch.from_numpy(SHORTEST).clamp(min=1), 0, device)
+        self._lasts = _durations(vocabulary, device)
         self._position = torch.zeros(len(prompts), dtype=torch.int64, device=device)
         self._note = torch.full_like(self._position, DRUM_PITCHES)
         self._ends = torch.zeros(len(prompts), DRUM_PITCHES + 1, dtype=torch.int64, device=device)
@@ -244,11 +244,7 @@ class HarmonicRhythm(_Rule):
     ) -> None:
         self._worn = worn.to(device)
         self._class = _classes(vocabulary, device)
-        self._lasts = _table(vocabulary, "d", torch.from_numpy(SHORTEST).clamp(min=1), 0, device).float()
-        classes = torch.arange(len(vocabulary.range("p")))
-        self._drawn = _table(
-            vocabulary, "p", torch.where(classes < DRUM_PITCHES, classes % _OCTAVE, _OCTAVE), _NONE, device
-        )
+        self._pitches, self._lasts = vocabulary.range("p"), _durations(vocabulary, device).float()
         self._triads = one_hot(torch.tensor(TRIADS), _OCTAVE).sum(1).float().to(device)
         self._pitch = torch.full((len(prompts),), _OCTAVE, device=device)
         self._weights = torch.zeros(len(prompts), _OCTAVE + 1, device=device)
@@ -265,8 +261,8 @@ class HarmonicRhythm(_Rule):
 
     def advance(self, songs: Tensor, ids: Tensor) -> None:  # noqa: ARG002  as of chords
         """Take the next token (batch,) of each of these songs (batch,); PAD changes nothing."""
-        drawn, ends = self._drawn[ids], ids == BAR_END
-        self._pitch = torch.where(drawn == _NONE, self._pitch, drawn)
+        drawn, ends = (ids >= self._pitches.start) & (ids < self._pitches.stop), ids == BAR_END
+        self._pitch = torch.where(drawn, self._class[ids], self._pitch)
         self._weights.scatter_add_(1, self._pitch[:, None], self._lasts[ids][:, None])
         if not bool(ends.any()):
             return
@@ -374,6 +370,11 @@ def _onsets(vocabulary: "Vocabulary", device: torch.device) -> Tensor:
 def _classes(vocabulary: "Vocabulary", device: torch.device) -> Tensor:
     """(vocabulary,) pitch classes, and a thirteenth of all else, to which nothing is added."""
     return _table(vocabulary, "p", torch.arange(DRUM_PITCHES) % _OCTAVE, _OCTAVE, device)
+
+
+def _durations(vocabulary: "Vocabulary", device: torch.device) -> Tensor:
+    """(vocabulary,) positions that a note lasts, at least one, and 0 of what is no duration."""
+    return _table(vocabulary, "d", torch.from_numpy(SHORTEST).clamp(min=1), 0, device)
 
 
 def _playing(vocabulary: "Vocabulary", program: int, device: torch.device) -> Tensor:
