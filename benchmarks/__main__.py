@@ -27,7 +27,7 @@ from fairseq_meloformer.jobs import write_json
 from fairseq_meloformer.weights import usable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from benchmarks.measure import Figure, Row
 
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(args.quick, args.midi, args.data, output, picture / "speed.png", str(usable(args.device)))
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     options.output.mkdir(parents=True, exist_ok=True)
+    machine = _machine(options.device, args.threads)
+    kept = _kept(options.output / "results.json", machine, args.only or BENCHMARKS)
     torch.set_num_threads(args.threads)
     results: dict[str, list[dict[str, object]]] = {}
     missed = 0
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as reason:
             print(f"{name}: FAILED, {reason}")
             missed += 1
-    _save(options, args.threads, results)
+    write_json(options.output / "results.json", {"machine": machine, "results": {**kept, **results}})
     return int(missed > 0 and not args.quick)
 
 
@@ -122,17 +124,30 @@ def _print(cells: Sequence[str]) -> None:
     print("  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip(), flush=True)
 
 
-def _save(options: Options, threads: int, results: dict[str, list[dict[str, object]]]) -> None:
-    """Merge with the results of earlier runs of other benchmarks."""
-    path = options.output / "results.json"
-    kept = json.loads(path.read_text("utf-8"))["results"] if path.is_file() else {}
-    about = {
-        "processor": _processor() if options.device == "cpu" else torch.cuda.get_device_name(options.device),
+def _machine(device: str, threads: int) -> dict[str, object]:
+    """What all figures of one file are of."""
+    return {
+        "processor": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
         "threads": threads,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    write_json(path, {"machine": about, "results": {**kept, **results}})
+
+
+def _kept(path: Path, machine: dict[str, object], anew: Container[str]) -> dict[str, object]:
+    """Results of earlier runs that are not measured anew.
+
+    Raises:
+        SystemExit: they are of another machine, which the file can not say.
+    """
+    found = json.loads(path.read_text("utf-8")) if path.is_file() else {"machine": machine, "results": {}}
+    kept = {name: rows for name, rows in found["results"].items() if name not in anew}
+    if kept and found["machine"] != machine:
+        raise SystemExit(
+            f"all figures of {path} must be of one machine, but {', '.join(kept)} are of {found['machine']}, and this "
+            f"is {machine}: measure everything anew (without --only), or give another --output"
+        )
+    return kept
 
 
 def _processor() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
 
     from fairseq_meloformer.museformer.attention import Read
 
-
-_MASKS: dict[tuple[int, int, int], Tensor] = {}
+    Masks = dict[tuple[int, int, int], Tensor]
+    """Of one song, by queries, summaries and tokens."""
 
 
 class AttentionByMask:
     """In the place of `AttentionByBar`."""
 
-    def __init__(self, reads: Sequence[Read], summaries: int, device: torch.device) -> None:
+    def __init__(self, masks: Masks, reads: Sequence[Read], summaries: int, device: torch.device) -> None:
         queries, tokens = ([read.queries.stop for read in reads], [read.tokens[-1].stop for read in reads])
         shape = (max(queries, default=0), summaries, max(tokens, default=0))
-        if shape not in _MASKS:  # made once for all repeats: what is measured is the attention
-            _MASKS[shape] = _mask(reads, summaries, shape).to(device)
-        self._mask = _MASKS[shape]
+        if shape not in masks:
+            masks[shape] = _mask(reads, summaries, shape).to(device)
+        self._mask = masks[shape]
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
         """Attention of (queries, heads, head_dim) to (keys, heads, head_dim) -> (queries, dim)."""
@@ -41,11 +42,14 @@ class AttentionByMask:
 
 
 @contextmanager
-def dense() -> Iterator[None]:
-    """Let all MuseFormers read densely."""
+def dense(masks: Masks) -> Iterator[None]:
+    """Let all MuseFormers read densely.
+
+    Args:
+        masks: what is known of a song's masks, to which new ones are added: so repeats measure the attention alone.
+    """
     originals = layout.AttentionByBar, model_module.pads
-    layout.AttentionByBar, model_module.pads = AttentionByMask, lambda _: False  # on GPUs too
-    _MASKS.clear()
+    layout.AttentionByBar, model_module.pads = partial(AttentionByMask, masks), lambda _: False  # on GPUs too
     try:
         yield
     finally:

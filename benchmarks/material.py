@@ -15,6 +15,8 @@ import torch
 from benchmarks.measure import seconds
 from fairseq_meloformer import midi
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.files import below
+from fairseq_meloformer.midi.six_tracks import merge_six_tracks
 from fairseq_meloformer.museformer import MuseFormer, MuseFormerConfig
 from fairseq_meloformer.pretrained import MUSEFORMER
 from fairseq_meloformer.tokens import remi, vocabulary
@@ -117,13 +119,13 @@ def midi_folder(options: Options, scratch: Path, most: int) -> Path:
 
 def tokens_of(path: Path) -> list[str]:
     """Tokens of a MIDI file, as `meloformer prepare` makes them."""
-    return remi.encode(midi.merge_six_tracks(midi.read(path)), "REMIGEN2", True, True, "six_tracks")
+    return remi.encode(merge_six_tracks(midi.read(path)), "REMIGEN2", True, True, "six_tracks")
 
 
 @cache
 def _read(folder: Path) -> tuple[tuple[str, ...], ...]:
     songs = []
-    for path in sorted(folder.rglob("*.mid")):
+    for path in below(folder):
         try:
             songs.append(tuple(tokens_of(path)))
         except InputError:
@@ -132,7 +134,7 @@ def _read(folder: Path) -> tuple[tuple[str, ...], ...]:
 
 
 def held_out(options: Options, scratch: Path, songs: int, longest: int) -> Iterator[Tensor]:
-    """(1, length) ids of songs that were not trained on, cut at `longest` tokens.
+    """(length,) ids of songs that were not trained on, cut at `longest` tokens.
 
     Raises:
         SkippedError: there are none.

@@ -18,6 +18,7 @@ from fairseq_meloformer.composing.composer import Composer
 from fairseq_meloformer.encoders import registry
 from fairseq_meloformer.encoders.embeddings import EmbeddingCache, TextStates
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.files import below
 from fairseq_meloformer.pretrained import BRIDGE
 from fairseq_meloformer.summaries.extraction import extract, fingerprint
 from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore
@@ -40,7 +41,7 @@ def tokenising(options: Options) -> Iterator[Row]:
     """Reading, merging to six tracks and encoding MIDI files."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = midi_folder(options, Path(scratch), 4 if options.quick else 40)
-        files = [path for path in sorted(folder.rglob("*.mid")) if _usable(path)]
+        files = [path for path in below(folder) if _usable(path)]
         if not files:
             raise SkippedError(f"needs MIDI files that can be used; there is none in {folder}")
         times = [

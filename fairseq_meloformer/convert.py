@@ -5,17 +5,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from fairseq_meloformer import hub
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.bridge.checkpoints import is_bridge
 from fairseq_meloformer.bridge.checkpoints import load as load_bridge
+from fairseq_meloformer.composing.full_system import QUANTILES
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.jobs import sole_writer
+from fairseq_meloformer.jobs import sole_writer, write_atomic
 from fairseq_meloformer.museformer import checkpoints
 from fairseq_meloformer.museformer.config import SCOPES, Scope
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.widening import widened
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
-from fairseq_meloformer.weights import described
+from fairseq_meloformer.weights import WEIGHTS, described
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
         type=Path,
-        help="fairseq checkpoint (.pt) of a museformer_lm or a summary_bridge, or a MuseFormer's directory",
+        help="fairseq checkpoint (.pt) of a museformer_lm or a summary_bridge, or a MuseFormer's directory or Hub id",
     )
     parser.add_argument("directory", type=Path, help="where model.safetensors and config.json go")
     parser.add_argument(
@@ -56,6 +58,11 @@ def run(args: argparse.Namespace) -> int:
     count = sum(parameter.numel() for parameter in model.parameters())
     digest = checkpoints.model_hash(model.state_dict())
     sys.stdout.write(f"{args.directory}: {type(model).__name__}, {count:,} parameters, hash {digest}\n")
+    if isinstance(model, MuseFormer) and not (args.directory / QUANTILES).is_file():
+        sys.stderr.write(
+            f"warning: {args.directory} has no {QUANTILES}, which says what counts as fast or high: pieces go by that "
+            "of the embedded model until the one of its data is put there\n"
+        )
     return 0
 
 
@@ -69,11 +76,15 @@ def convert(
 ) -> MuseFormer | Bridge:
     """Write the directory form of a checkpoint; the model that was in it. Its configuration stays where None is given.
 
+    The quantiles that lie beside a MuseFormer go with it.
+
     Raises:
         InputError: a checkpoint that cannot be used.
     """
-    of_museformers = {"--scope": scope, "--most-bars": most_bars, "--widen": widen}
-    if checkpoint.is_file() and is_bridge(checkpoints.read_state(checkpoint, mmap=True)["model"]):
+    of_museformers = {"--scope": scope, "--most-bars": most_bars, "--widen": widen, "--dict": vocabulary}
+    checkpoint = hub.local(checkpoint)
+    pickled = checkpoint.is_file() and checkpoint.name != WEIGHTS
+    if pickled and is_bridge(checkpoints.read_state(checkpoint, mmap=True)["model"]):
         if given := [name for name, value in of_museformers.items() if value is not None]:
             raise InputError(f"{' and '.join(given)} must be given for a MuseFormer, but {checkpoint} is a bridge")
         trained = load_bridge(checkpoint)
@@ -86,4 +97,8 @@ def convert(
     checkpoints.assign(model, loaded.parameters, str(checkpoint))
     model = model if widen is None else widened(model, widen)
     model.save_pretrained(directory)
+    quantiles = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / QUANTILES
+    if quantiles.is_file():
+        content = quantiles.read_bytes()
+        write_atomic(directory / QUANTILES, lambda file: file.write(content))
     return model

@@ -1,7 +1,7 @@
 """Long jobs that can be killed at any moment: atomic files, append-only logs and a pool that survives its workers.
 
-Preparation, extraction, annotation and evaluation all go through `run`: one row per finished item in a log, one line
-per refused item in a second log, a progress bar, and a restart that takes up where the last run was stopped.
+Preparation, annotation and evaluation go through `run`: one row per finished item in a log, one line per refused item
+in a second log, a progress bar, and a restart that takes up where the last run was stopped.
 `sole_writer` keeps a second run out of the folder that a first one writes to.
 """
 
@@ -44,7 +44,7 @@ def sole_writer(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     refusal = f"{folder} is being written to by another run: wait for it, stop it, or give another folder"
-    with _locked(folder / ".lock", None if wait else refusal):
+    with locked(folder / ".lock", None if wait else refusal):
         try:
             yield
         finally:
@@ -54,8 +54,12 @@ def sole_writer(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
                     folder.rmdir()
 
 
-def _locked(path: Path, refusal: str | None = None) -> BinaryIO:
-    """A hidden file that exists while it is held open: empty, and locked as soon as that can be, or else refused."""
+def locked(path: Path, refusal: str | None = None) -> BinaryIO:
+    """An empty file, made if it is not there, that is locked until it is closed; without a refusal, waits for the lock.
+
+    Raises:
+        InputError: with this refusal, if another has the lock.
+    """
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "wb")
         try:
@@ -91,17 +95,20 @@ def write_atomic(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.tmp")
-    with _locked(draft) as file:
-        try:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException as error:
-            draft.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno:
-                error.filename = error.filename or str(path)
-            raise
+    try:
+        with locked(draft) as file:
+            try:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                draft.replace(path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        if error.errno and error.filename in {None, str(draft)}:
+            error.filename = str(path)
+        raise
     sync_directory(path.parent)
 
 
@@ -241,12 +248,14 @@ class JsonlLog:
             raise ValueError(f"{self.path} has a row with {self._key} {key!r} already")
         file = self.claim()
         line = dumps(row).encode() + b"\n"
+        rest = line
         try:
-            file.write(line)
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError as error:
             error.filename = str(self.path)
+            self.close()  # the next append cuts off what was written
             raise
         self._note(row, self._end)
         self._end += len(line)
@@ -269,7 +278,7 @@ class JsonlLog:
 
     def _open(self) -> BinaryIO:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.path.open("ab")
+        file = self.path.open("ab", buffering=0)  # or closing it would try again what was refused
         try:
             _lock(file, f"{self.path} is being written by another run; wait for it or stop it")
         except InputError:

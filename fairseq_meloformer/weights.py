@@ -108,19 +108,24 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str, canonical
         canonical: the name among `tensors` of each of the module's.
 
     Raises:
-        InputError: tensors that are missing, unknown, of another shape or not finite, all of them at once.
+        InputError: tensors that are missing, unknown, of another shape or kind or not finite, all of them at once.
     """
     expected = module.state_dict()
     named = {canonical(name): tensor for name, tensor in expected.items()}
     problems = [f"{name} is missing" for name in sorted(named.keys() - tensors.keys())]
     problems += [f"{name} is unknown" for name in sorted(tensors.keys() - named.keys())]
+    full: dict[str, Tensor] = {}
     for name in sorted(named.keys() & tensors.keys()):
-        if named[name].shape != tensors[name].shape:
-            problems.append(f"{name} must be {tuple(named[name].shape)}, received {tuple(tensors[name].shape)}")
-        elif not bool(tensors[name].isfinite().all()):
-            problems.append(f"{name} must be finite, received NaN or infinity")
+        own, received = named[name], tensors[name]
+        if own.shape != received.shape:
+            problems.append(f"{name} must be {tuple(own.shape)}, received {tuple(received.shape)}")
+        elif not torch.can_cast(received.dtype, own.dtype):
+            problems.append(f"{name} must be {own.dtype}, received {received.dtype}")
+        else:
+            full[name] = received.to(own.dtype)
+            if not bool(full[name].isfinite().all()):
+                problems.append(f"{name} must be finite as {own.dtype}, received NaN, infinity or a larger number")
     if problems:
         more = [f"and {len(problems) - _MOST_SHOWN} more"] if len(problems) > _MOST_SHOWN else []
         raise InputError(f"the weights of {where} do not fit: {'; '.join([*problems[:_MOST_SHOWN], *more])}")
-    full = {name: tensors[name].to(tensor.dtype) for name, tensor in named.items()}
     module.load_state_dict({name: full[canonical(name)] for name in expected}, assign=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import time
 from collections import deque
@@ -36,6 +37,11 @@ Result = dict[str, Any] | Failure | OSError
 
 _POLL_SECONDS = 0.5
 _OF_THE_MACHINE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+
+
+def cores() -> int:
+    """Cores that this process may use; where the system does not tell (macOS), those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def attempt(work: Callable[[T], dict[str, Any]], item: T) -> Result:

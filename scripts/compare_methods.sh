@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 [ $# -ge 4 ] || fail "usage: bash scripts/compare_methods.sh STORE MUSEFORMER DATA OUT [options of fairseq-train]"
 store="$1" model="$2" data="$3" out="$4"
 each="${SECONDS_EACH:-120}"
-prepare_environment all
+prepare_fairseq
 sole_writer "$out" "${@:5}"
 # The first one fills the cache of texts, which is nobody's training; so it is the one that needs no training.
 for method in ${METHODS:-mean bridge flow regression vae retrieval prefix}; do
@@ -21,7 +21,7 @@ for method in ${METHODS:-mean bridge flow regression vae retrieval prefix}; do
     own=(--batch-size 32 --save-interval-updates 20)
     [ "$method" != prefix ] || own=(--batch-size 4 --save-interval-updates 2 --museformer "$model" --songs "$data")
     [ "$method" != mean ] || own+=(--max-update 20)
-    "$MELOFORMER_VENV/bin/fairseq-train" "$store" --user-dir "$MELOFORMER_ROOT/user_dir" --save-dir "$out/$method" \
+    gpus=1 fairseq_train "$store" --save-dir "$out/$method" \
         --task summary_bridge --arch "${ARCH:-summary_bridge_mini}" --criterion summary_bridge --method "$method" --components 128 \
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 --weight-decay 0.01 --lr 1e-3 --lr-scheduler inverse_sqrt \
         --warmup-updates 20 --average-decay 0.99 --stop-time-hours "$(awk "BEGIN { print $each / 3600 }")" \

@@ -37,6 +37,16 @@ at_most() {
     if [ "${asked:-0}" -gt 0 ] && [ "$asked" -lt "$1" ]; then echo "$asked"; else echo "$1"; fi
 }
 
+# Python that locks an open file, given by its number; fails where another run holds it.
+LOCK='
+import fcntl, sys
+try:
+    fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(1)
+except OSError:
+    pass  # some network file systems have no locks'
+
 # Keeps other runs out of a folder until this script and all that it has started have ended: sole_writer FOLDER OPTIONS
 # Of the machines of one extraction, that of rank 0 does so for all; those of one training (TORCHRUN) know of each other.
 sole_writer() {
@@ -45,14 +55,7 @@ sole_writer() {
     [ "${rank:-0}" = 0 ] && [ -z "${TORCHRUN-}" ] || return 0
     mkdir -p "$1"
     exec 9<"$1" # the folder itself is locked, so that nothing is left in it
-    "$MELOFORMER_VENV/bin/python" -c '
-import fcntl, sys
-try:
-    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    sys.exit(1)
-except OSError:
-    pass  # some network file systems have no locks' ||
+    "$MELOFORMER_VENV/bin/python" -c "$LOCK" 9 ||
         fail "$1 is being written to by another run: wait for it, stop it, or give another folder"
 }
 
@@ -135,6 +138,13 @@ fairseq_train() {
     fi
 }
 
+# The MuseFormer that a training leaves, with the vocabulary and the quantiles of its data: leave_museformer CHECKPOINT DATA FOLDER
+leave_museformer() {
+    local data="${2%%:*}" # of several folders the first
+    [ ! -e "$data/quantiles.json" ] || cp "$data/quantiles.json" "$3/"
+    "$MELOFORMER_VENV/bin/meloformer" convert "$1" "$3" --dict "$data/dict.txt"
+}
+
 # fairseq-generate with the plugin, in `processes` that take every N-th song or batch. On M machines with a common folder:
 # --distributed-world-size M --distributed-rank 0 ... M-1.
 fairseq_generate() {
@@ -160,9 +170,17 @@ fairseq_generate() {
     return "$failed"
 }
 
-# `.venv/installed.<part>` is a stamp that holds the fingerprint of a finished installation. `.venv/installing` holds the number of
-# the process that is at it: pip cannot tell a package that was half unpacked when an earlier run was killed, so that a run which
-# finds this file of a process that is gone starts from nothing.
+# As `prepare_environment all`, for what runs fairseq: refused, before anything is done in vain, where that cannot be had.
+prepare_fairseq() {
+    [ -x "$MELOFORMER_VENV/bin/fairseq-train" ] || [ "$(uname -sm)" = "Linux x86_64" ] ||
+        fail "fairseq must be there, whose wheel is for Linux on x86_64, but this is $(uname -sm): take such a machine, or install" \
+            "fairseq 0.12.3 into $MELOFORMER_VENV yourself; composing and the studio need none"
+    prepare_environment all
+}
+
+# `.venv/installed.<part>` is a stamp that holds the fingerprint of a finished installation. While one is made, `.venv` is locked and
+# has the file `installing`: pip cannot tell a package that was half unpacked when an earlier run was killed, so that a run which
+# finds this file starts from nothing.
 prepare_environment() {
     local part="$1"
     if is_installed "$part"; then return; fi
@@ -175,6 +193,7 @@ prepare_environment() {
         [ "$smaller" != "$part" ] || break
     done
     rm "$MELOFORMER_VENV/installing"
+    exec 8<&-
     say "installed in $SECONDS s"
 }
 
@@ -192,13 +211,14 @@ fingerprint() {
 
 # Leaves a sound virtual environment and the file `installing` in it.
 claim_environment() {
-    local owner
-    owner="$(cat "$MELOFORMER_VENV/installing" 2>/dev/null || true)"
-    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
-        fail "process $owner is installing into $MELOFORMER_VENV: wait for it"
-    elif [ -z "$owner" ] && is_sound; then
+    local python="$MELOFORMER_VENV/bin/python"
+    is_supported "$python" || python="$(find_python)"
+    mkdir -p "$MELOFORMER_VENV"
+    exec 8<"$MELOFORMER_VENV"
+    "$python" -c "$LOCK" 8 || fail "another run is installing into $MELOFORMER_VENV: wait for it"
+    if [ ! -e "$MELOFORMER_VENV/installing" ] && is_sound; then
         rm -f "$MELOFORMER_VENV"/installed.*
-        echo $$ > "$MELOFORMER_VENV/installing"
+        touch "$MELOFORMER_VENV/installing"
     elif [ -z "$(ls -A "$MELOFORMER_VENV" 2>/dev/null)" ] || ls "$MELOFORMER_VENV"/install* >/dev/null 2>&1; then
         make_environment
     else
@@ -218,8 +238,7 @@ make_environment() {
     local python
     python="$(find_python)"
     say "making $MELOFORMER_VENV with $python"
-    mkdir -p "$MELOFORMER_VENV"
-    echo $$ > "$MELOFORMER_VENV/installing"
+    touch "$MELOFORMER_VENV/installing"
     find "$MELOFORMER_VENV" -mindepth 1 -maxdepth 1 ! -name installing -exec rm -rf {} +
     "$python" -m venv "$MELOFORMER_VENV"
 }

@@ -13,7 +13,7 @@ set -- ${rest[@]+"${rest[@]}"}
 data="$1" model="$2" store="$3"
 [ -e "$data/train.idx" ] || [ -e "$data/valid.idx" ] || [ -e "$data/test.idx" ] ||
     fail "$data must hold train.idx, valid.idx or test.idx, as prepare.sh leaves them in DATA/bin, but has none of them"
-prepare_environment all
+prepare_fairseq
 sole_writer "$store" "${@:4}"
 for split in train valid test; do
     [ -e "$data/$split.idx" ] || continue

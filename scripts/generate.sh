@@ -10,7 +10,7 @@ take_gpus "$@"
 set -- ${rest[@]+"${rest[@]}"}
 [ $# -ge 4 ] || fail "usage: bash scripts/generate.sh PROMPTS MUSEFORMER BRIDGE MIDI_DIR [--gpus N] [options of fairseq-generate]"
 prompts="$1" model="$2" bridge="$3" midi="$4"
-prepare_environment all
+prepare_fairseq
 failed=0
 fairseq_generate "$prompts" --task summary_bridge \
     --path "$model" --bridge "$bridge" --midi-dir "$midi" --sampling --beam 1 --sampling-topk 32 --sampling-topp 0.98 --batch-size 16 --quiet "${@:5}" || failed=1

@@ -178,6 +178,7 @@ class Run:
         log.parent.mkdir(exist_ok=True)
         before, began = self._known["spent"].get(stage.name, 0.0), time.monotonic()
         with log.open("a", encoding="utf-8") as file:
+            since = file.tell()
             process = subprocess.Popen(  # noqa: S603  our own scripts
                 list(map(str, stage.command(given - min(0.2 * given, _AROUND)))),
                 stdout=file,
@@ -192,7 +193,7 @@ class Run:
                 process.wait()
                 raise
         if process.returncode or not stage.made():
-            raise InputError(f"{said} failed: {_reason(log)} (all that it said is in {log})")
+            raise InputError(f"{said} failed: {_reason(log, since)} (all that it said is in {log})")
 
     def _watch(
         self, stage: Stage, said: str, given: float, process: subprocess.Popen[bytes], spent: Callable[[], float]
@@ -272,10 +273,13 @@ def _last(path: Path, pattern: str) -> float:
     return float(found[-1]) if found else 0.0
 
 
-def _reason(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    said = [line for line in lines if re.match(r"(error|meloformer( \w+)?): ", line)]
-    return (said or lines or ["it said nothing"])[-1]
+def _reason(log: Path, since: int) -> str:
+    """What a stage failed for, by the last of what it said, which begins at byte `since` of its log."""
+    lines = log.read_bytes()[since:].decode(errors="replace").splitlines()
+    lines = [line.strip() for line in lines if line.strip()] or ["it said nothing"]
+    # Of several processes all end after the error of one; but what scripts say on their way is none.
+    errors = [line for line in lines if re.match(r"(error|[\w.]*(Error|Exception)): ", line)]
+    return lines[-1] if lines[-1].startswith("meloformer") else (errors or lines)[-1]
 
 
 def _batches(texts: list[str]) -> Iterator[list[str]]:

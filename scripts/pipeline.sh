@@ -8,5 +8,5 @@ set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-prepare_environment all
+prepare_fairseq
 exec "$MELOFORMER_VENV/bin/python" "$(dirname "${BASH_SOURCE[0]}")/pipeline.py" "$@"

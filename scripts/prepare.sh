@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 [ $# -ge 2 ] || fail "usage: bash scripts/prepare.sh MIDI_DIR DATA [options of meloformer prepare]"
 midi="${1:?}" data="${2:?}"
-prepare_environment all
+prepare_fairseq
 sole_writer "$data"
 "$MELOFORMER_VENV/bin/meloformer" prepare "$midi" --output "$data" "${@:3}"
 

@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 [ $# -ge 3 ] || fail "usage: bash scripts/published.sh CHECKPOINT SONG.mid OUT [options of meloformer compose]"
 checkpoint="$1" song="$2" out="$3"
 prepare_environment compose
-[ -e "$out/museformer/config.json" ] || "$MELOFORMER_VENV/bin/meloformer" convert "$checkpoint" "$out/museformer"
+"$MELOFORMER_VENV/bin/meloformer" convert "$checkpoint" "$out/museformer"
 compose() {
     "$MELOFORMER_VENV/bin/meloformer" compose "$(basename "$song" .mid)" --model "$out/museformer" --output "$out/$1" "${@:2}"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lint, types and tests in one command; arguments go to pytest:
 #   bash scripts/test.sh
-#   bash scripts/test.sh tests/music -k audio
+#   bash scripts/test.sh tests/render -k audio
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

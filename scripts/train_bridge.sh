@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Stage B: a bridge from text to the summaries of a store.
 #   bash scripts/train_bridge.sh STORE SAVE_DIR [--gpus N] [options of fairseq-train]
-# SAVE_DIR/bridge is then the directory that `--bridge` takes. The options are those of the bridge that comes with the package; what
-# follows SAVE_DIR overrides them. Stopped at any moment, the same command goes on from the last checkpoint.
+# SAVE_DIR/bridge is then the directory that `--bridge` takes. The options are those of the bridge that comes with the package but for
+# its length (2,400 updates); what follows SAVE_DIR overrides them. Stopped at any moment, the same command goes on from the last checkpoint.
 # --gpus N: so many GPUs, or on a CPU so many processes, share the work; without it all GPUs, or one process.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
@@ -12,7 +12,7 @@ take_gpus "$@"
 set -- ${rest[@]+"${rest[@]}"}
 [ $# -ge 2 ] || fail "usage: bash scripts/train_bridge.sh STORE SAVE_DIR [options of fairseq-train]"
 store="$1" save="$2"
-prepare_environment all
+prepare_fairseq
 sole_writer "$save" "${@:3}"
 fairseq_train "$store" --save-dir "$save" \
     --task summary_bridge --arch summary_bridge_mini --criterion summary_bridge --components 128 \

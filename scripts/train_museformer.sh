@@ -26,7 +26,7 @@ fi
 [ $# -ge 2 ] || fail "usage: bash scripts/train_museformer.sh [--finish UPDATES] DATA/bin SAVE_DIR [options of fairseq-train]"
 data="$1" save="$2"
 shift 2
-prepare_environment all
+prepare_fairseq
 sole_writer "$save" "$@"
 
 train() {
@@ -49,7 +49,7 @@ if [ -n "$finish" ]; then
     # A rate that has risen until update `begin` falls from there on.
     train "$@" --save-dir "$here" "${start[@]}" --warmup-updates "$begin" \
         --total-num-update "$((begin + finish))" --max-update "$((begin + finish))" --stop-time-hours 0
-    "$MELOFORMER_VENV/bin/meloformer" convert "$here/checkpoint_last.pt" "$save"
+    leave_museformer "$here/checkpoint_last.pt" "$data" "$save"
     say "ready: $save; scripts/tune_museformer.sh teaches it to follow plans"
     exit
 fi
@@ -63,5 +63,5 @@ if [ ! -e "$songs" ] && [ "${MELOFORMER_BEGINNINGS:-600}" -gt 0 ]; then
     start=(--restore-file "$beginnings/checkpoint_last.pt" --reset-dataloader)
 fi
 train --save-dir "$save/songs" "${start[@]}" "$@"
-"$MELOFORMER_VENV/bin/meloformer" convert "$songs" "$save"
+leave_museformer "$songs" "$data" "$save"
 say "stopped; the same command goes on, and --finish UPDATES ends the training"

@@ -4,7 +4,7 @@
 # MODEL is a fairseq checkpoint or a directory with safetensors, from which all sizes are taken. DATA/bin is what prepare.sh left,
 # quantiles.json among it, by which summaries learn to say the control axes. Near bars are in view in more than four of five
 # batches, so that what distant bars tell is not unlearnt. With --train-summary-projections-only among the options nothing changes
-# but how summaries are read, 12 % of the parameters: for a model that others use too. Options override those below. Stopped at
+# but how summaries are read, an eighth of the parameters: for a model that others use too. Options override those below. Stopped at
 # any moment, the same command goes on; OUT is a model (safetensors) at the end, which knows its scope and how many bars its songs
 # had. MELOFORMER_BEGINNINGS (240) is how many updates on short beginnings come last; of --stop-time-hours they take 15 %, with
 # --lr-scheduler in_time all of these. --gpus N: so many GPUs, or on a CPU so many processes, share the work; without it all GPUs, or
@@ -18,7 +18,7 @@ set -- ${rest[@]+"${rest[@]}"}
 [ $# -ge 3 ] || fail "usage: bash scripts/tune_museformer.sh MODEL DATA/bin OUT [options of fairseq-train]"
 model="$1" data="$2" out="$3"
 shift 3
-prepare_environment all
+prepare_fairseq
 sole_writer "$out" "$@"
 
 tune() {
@@ -47,7 +47,6 @@ tune --save-dir "$out/beginnings" --finetune-from-model "$out/songs/checkpoint_l
     --plan-probability 0.9 --tempo-weight 100 "$@" \
     --truncate-train 256 --max-tokens 8192 --lr 1e-3 --warmup-updates 20 ${ending[@]+"${ending[@]}"} \
     --stop-time-hours "$(part_of_time 0.15 "$@")"
-"$MELOFORMER_VENV/bin/meloformer" convert "$out/beginnings/checkpoint_last.pt" "$out"
-[ ! -e "$data/quantiles.json" ] || cp "$data/quantiles.json" "$out/"
+leave_museformer "$out/beginnings/checkpoint_last.pt" "$data" "$out"
 say "ready: $out"
 say "(meloformer inspect shows how many bars it knows its way in: late bars of dense songs are beyond 4,096 tokens)"

@@ -14,7 +14,7 @@ from fairseq_meloformer.bridge.ema import Ema
 from fairseq_meloformer.museformer import MuseFormer, MuseFormerConfig
 from fairseq_meloformer.museformer.arguments import arguments_from_config
 from fairseq_meloformer.museformer.checkpoints import load, model_hash
-from fairseq_meloformer.tokens.vocabulary import Vocabulary, published
+from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
 
 SONG = [[2, 500, 6, 70, 80, 340, 470, 5, 500, 5]]
 
@@ -90,9 +90,39 @@ def test_another_vocabulary_is_given_by_its_file(tmp_path, capsys):
     sizes = {**vars(museformer().config), "vocabulary_size": len(vocabulary), "vocabulary_sha256": vocabulary.sha256}
     path = museformer_checkpoint(tmp_path / "a.pt", MuseFormer(MuseFormerConfig(**sizes)))
     assert cli.main(["convert", str(path), str(tmp_path / "out")]) == 2
-    assert "552 symbols" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "552 symbols" in said
+    assert f"meloformer convert {path} DIR --dict dict.txt" in said
     assert cli.main(["convert", str(path), str(tmp_path / "out"), "--dict", str(tmp_path / "dict.txt")]) == 0
     assert load(tmp_path / "out").config.vocabulary_sha256 == vocabulary.sha256
+
+
+def test_the_vocabulary_of_a_directory_must_be_its_own(tmp_path, capsys):
+    museformer().save_pretrained(tmp_path / "model")
+    museformer(vocabulary_sha256="").save_pretrained(tmp_path / "untold")
+    for name, vocabulary in (("other", general()), ("own", published())):
+        vocabulary.write(tmp_path / f"{name}.txt")
+    for model in ("model", "untold"):
+        arguments = ["convert", str(tmp_path / model), str(tmp_path / "out"), "--dict"]
+        assert cli.main([*arguments, str(tmp_path / "other.txt")]) == 2
+        assert f"the vocabulary of {tmp_path / model} must be" in capsys.readouterr().err
+        assert not (tmp_path / "out" / "config.json").exists()
+        assert cli.main([*arguments, str(tmp_path / "own.txt")]) == 0
+        assert load(tmp_path / "out").config.vocabulary_sha256 == published().sha256
+        (tmp_path / "out" / "config.json").unlink()
+
+
+@pytest.mark.parametrize("given", ["", "model.safetensors", "a.pt"])
+def test_the_quantiles_beside_a_museformer_go_with_it(given, tmp_path, capsys):
+    source = tmp_path / "source"
+    museformer().save_pretrained(source)
+    museformer_checkpoint(source / "a.pt", museformer())
+    assert cli.main(["convert", str(source / given), str(tmp_path / "without")]) == 0
+    assert "without has no quantiles.json" in capsys.readouterr().err
+    (source / "quantiles.json").write_text("{}")
+    assert cli.main(["convert", str(source / given), str(tmp_path / "with")]) == 0
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "with" / "quantiles.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "state"])
@@ -131,8 +161,12 @@ def test_a_museformer_is_widened_and_computes_the_same(tmp_path):
     torch.testing.assert_close(wide(torch.tensor(SONG)), narrow(torch.tensor(SONG)), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("option", [("--widen", "2"), ("--scope", "plan"), ("--most-bars", "8")])
-def test_what_is_asked_of_a_museformer_is_refused_for_a_bridge(option, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "option", [("--widen", "2"), ("--scope", "plan"), ("--most-bars", "8"), ("--dict", "dict.txt")]
+)
+def test_what_is_asked_of_a_museformer_is_refused_for_a_bridge(option, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    published().write("dict.txt")
     bridge_checkpoint(tmp_path / "a.pt", bridge())
     assert cli.main(["convert", str(tmp_path / "a.pt"), str(tmp_path / "out"), *option]) == 2
     assert f"{option[0]} must be given for a MuseFormer" in capsys.readouterr().err

@@ -1,9 +1,11 @@
 """Requirements agree with each other, composing needs no fairseq, and the scripts' environment can be trusted."""
 
+import fcntl
 import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -156,6 +158,7 @@ def test_what_a_killed_or_failed_run_leaves_is_not_trusted(checkout):
     assert kept.exists()
     left = checkout.venv / "left"
     left.touch()
+    (checkout.venv / "installing").write_text(str(os.getpid()))  # a number that another process has by now
     assert checkout.prepare("compose", pip="return 1", **quick).returncode == 1
     assert not left.exists()
     assert not list(checkout.venv.glob("installed.*"))
@@ -169,12 +172,19 @@ def test_what_a_killed_or_failed_run_leaves_is_not_trusted(checkout):
 
 
 def test_two_installs_at_once_do_not_meet(checkout):
+    quick = checkout.quick()
     checkout.venv.mkdir()
-    (checkout.venv / "installing").write_text(str(os.getpid()))
-    refused = checkout.prepare("compose")
+    held = os.open(checkout.venv, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    refused = checkout.prepare("compose", **quick)
+    os.close(held)
     assert refused.returncode == 1
-    assert f"process {os.getpid()} is installing" in refused.stderr
+    assert f"another run is installing into {checkout.venv}" in refused.stderr
     assert checkout.asked() == ""
+    held_on = 'sleep 60 >/dev/null 2>&1 & echo $! > "$MELOFORMER_ROOT/sleeping"; kill -9 $$'
+    assert checkout.prepare("compose", pip=held_on, **quick).returncode == -9
+    assert checkout.prepare("compose", **quick).returncode == 1  # what the killed run has started is still at it
+    os.kill(int((checkout.root / "sleeping").read_text()), signal.SIGKILL)
 
 
 def test_somebody_elses_folder_is_not_touched(checkout):
@@ -225,6 +235,35 @@ def test_a_gpu_gets_a_pytorch_that_fits_it(checkout, gpu, build):
     assert f"--extra-index-url https://download.pytorch.org/whl/{build} " in checkout.asked()
     assert ("taking PyTorch for CUDA" in done.stderr) == (build != "cpu")
     assert ("must be 525 or newer" in done.stderr) == (gpu == OLD)
+
+
+def test_what_needs_fairseq_is_refused_where_there_is_none(checkout):
+    program(checkout.root / "bin" / "uname", "echo Darwin arm64")
+    path = f"{checkout.root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    script = "source scripts/environment.sh; prepare_environment() { echo $1; }; prepare_fairseq"
+
+    def prepare(**environment):
+        command, env = ["bash", "-euo", "pipefail", "-c", script], {**os.environ, **environment}
+        return subprocess.run(command, cwd=checkout.root, env=env, capture_output=True, text=True, check=False)
+
+    assert prepare().stdout == "all\n"
+    refused = prepare(PATH=path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "for Linux on x86_64, but this is Darwin arm64" in refused.stderr
+    program(checkout.venv / "bin" / "fairseq-train", "")  # as the user has installed it
+    assert prepare(PATH=path).stdout == "all\n"
+
+
+def test_methods_are_compared_in_one_process_each(checkout):
+    environment = checkout.root / "scripts" / "environment.sh"
+    environment.write_text(f"{environment.read_text()}\nprepare_environment() {{ :; }}\n")
+    program(checkout.venv / "bin" / "python", 'case "$*" in *device_count*) echo 2 ;; esac')
+    program(checkout.venv / "bin" / "fairseq-train", 'echo "$@"')
+    program(checkout.venv / "bin" / "meloformer", "")
+    command = ["bash", "scripts/compare_methods.sh", "store", "model", "data", "out"]
+    env = with_gpu(checkout, H100) | {"METHODS": "bridge"}
+    done = subprocess.run(command, cwd=checkout.root, env=env, capture_output=True, text=True, check=True)
+    assert f"--user-dir {checkout.root}/user_dir --distributed-world-size 1 store --save-dir out/bridge" in done.stdout
 
 
 def test_no_training_on_a_cpu_beside_an_idle_gpu(checkout):

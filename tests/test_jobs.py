@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -216,6 +217,21 @@ class TestJsonlLog:
             second.append({"id": "b"})
         assert path.read_text() == '{"id":"a"}\n'
 
+    def test_a_row_that_does_not_fit_is_told_with_its_file_and_can_be_written_later(self, tmp_path: Path) -> None:
+        path, log = tmp_path / "log.jsonl", JsonlLog(tmp_path / "log.jsonl")
+        log.append({"id": "a"})
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, unlimited[1]))
+        try:
+            with pytest.raises(OSError, match="too large") as failure, log:
+                log.append({"id": "b"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        assert failure.value.filename == str(path)
+        log.append({"id": "c"})
+        log.close()
+        assert path.read_text() == '{"id":"a"}\n{"id":"c"}\n'
+
 
 class TestFiles:
     def test_a_failed_write_leaves_the_old_file_and_no_litter(self, tmp_path: Path) -> None:
@@ -231,6 +247,13 @@ class TestFiles:
         assert failure.value.filename == str(path)  # to be told
         assert json.loads(path.read_text("utf-8")) == {"style": "抒情"}
         assert [file.name for file in path.parent.iterdir()] == ["settings.json"]
+
+    def test_a_folder_in_the_place_of_a_file_is_named_and_no_draft_is(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        with pytest.raises(IsADirectoryError) as failure:
+            write_json(tmp_path / "a", {})
+        assert failure.value.filename == str(tmp_path / "a")
+        assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
     def test_what_a_killed_run_left_is_taken_over(self, tmp_path: Path) -> None:
         program = (

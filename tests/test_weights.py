@@ -3,17 +3,19 @@
 import json
 import math
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from fairseq_meloformer.bridge import Bridge
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
-from fairseq_meloformer.weights import usable
+from fairseq_meloformer.weights import fill, usable
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
 from fairseq_meloformer.words.probe import Probe
 
@@ -64,6 +66,23 @@ def test_weights_must_be_finite(model, value):
     safetensors.torch.save_file(tensors, path)
     with pytest.raises(InputError, match=f"{name} must be finite"):
         kind.from_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "problem"),
+    [
+        ([1.0, 2.0], torch.float8_e4m3fn, None),
+        ([1.0, math.nan], torch.float8_e4m3fn, "must be finite"),
+        ([1.0, 1e300], torch.float64, "must be finite as torch.float32"),
+        ([1.0, 1j], torch.complex64, "must be torch.float32, received torch.complex64"),
+    ],
+)
+def test_weights_must_be_numbers_that_the_model_can_hold(values, dtype, problem):
+    module = nn.Linear(2, 1, bias=False)
+    with nullcontext() if problem is None else pytest.raises(InputError, match=problem):
+        fill(module, {"weight": torch.tensor([values]).to(dtype)}, "a file")
+    if problem is None:
+        assert torch.equal(module.weight, torch.tensor([values]))
 
 
 def test_weights_must_be_a_safetensors_file_of_this_model(model):

@@ -2,7 +2,10 @@
 
 import argparse
 import dataclasses
+import hashlib
+import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Final, Self, TypeVar
 
 from miditoolkit import MidiFile
@@ -29,7 +32,17 @@ from fairseq_meloformer.words.timeline import bar_range
 
 _S = TypeVar("_S", Settings, Sampling)
 _MOST_PIECES: Final = 100_000  # of one prompt
+_LONGEST_ID: Final = 200  # bytes, as in files of prompts
 _TRACKS: Final = {name.lower(): program for program, name in NAMES.items()}
+_DRAWN: Final[tuple[str, ...]] = ("temperature", "top_k", "top_p", "logit_guidance")
+_PLANNED: Final = {
+    "inject_scope": "scope",
+    "inject_layers": "layers",
+    "inject_strength": "strength",
+    "guidance_scale": "guidance_scale",
+    "nfe": "nfe",
+}
+"""Arguments of drawing and of the plan, and what they are called in settings; not given they are None."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-audio", action="store_true", help="write no sound")
     parser.add_argument("--no-picture", action="store_true", help="write no piano roll")
     parser.add_argument(
-        "--score", action="store_true", help="write scores: .musicxml, and .pdf where MuseScore or verovio is installed"
+        "--score",
+        action="store_true",
+        help="write scores: .musicxml, and .pdf where MuseScore, or verovio and typst, are installed",
     )
     parser.add_argument(
         "--html", action="store_true", help="write pages to send to somebody: roll, sound and what was understood"
@@ -64,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="original",
         metavar="MIDI",
         help="the piece: a MIDI file of any origin, or its name in its folder: out/storm-0; without a text its own is "
-        "taken, and settings that are not given are those it was made with",
+        "taken, and values of the plan and of the drawing of tokens that are not given are those it was made with",
     )
     again.add_argument("--regenerate", metavar="9-16", help="compose these bars anew")
     again.add_argument("--continue", dest="after", type=int, metavar="N", help="compose so many bars after its end")
@@ -110,20 +125,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     )
     drawing = parser.add_argument_group("drawing of tokens")
-    sampling = Sampling()
-    drawing.add_argument("--temperature", type=float, default=sampling.temperature, metavar="T")
-    drawing.add_argument("--top-k", type=int, default=sampling.top_k, metavar="K", help="0 for all, 1 for greedy")
-    drawing.add_argument("--top-p", type=float, default=sampling.top_p, metavar="P")
+    drawing.add_argument("--temperature", type=float, metavar="T")
+    drawing.add_argument("--top-k", type=int, metavar="K", help="0 for all, 1 for greedy")
+    drawing.add_argument("--top-p", type=float, metavar="P")
     drawing.add_argument(
         "--no-recall", action="store_true", help="what was written does not help to foretell what comes"
     )
+    parser.set_defaults(**dict.fromkeys((*_DRAWN, *_PLANNED)))
 
 
 def add_plan_arguments(group: Any) -> None:  # noqa: ANN401  argparse has no public type for a group
     """Flags of the plan and its injection, which `fairseq-generate` has too."""
     settings = Settings()
     group.add_argument("--inject-scope", choices=SCOPES, help="where the plan acts (default: the model's best)")
-    group.add_argument("--inject-layers", type=numbers, metavar="0,1,...", help="its layers (default: the bridge's)")
+    group.add_argument("--inject-layers", type=_layers, metavar="0,1,...", help="its layers (default: the bridge's)")
     for flag, default, meaning in (
         ("--inject-strength", settings.strength, "1 replaces the model's own summaries, 0 leaves them"),
         ("--guidance-scale", settings.guidance_scale, "of the bridge: weight of the text against no text"),
@@ -163,6 +178,13 @@ def numbers(text: str, flag: str = "--inject-layers") -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(f"{flag} must be whole numbers such as 0,1,3, received {text!r}") from error
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return numbers(text, "layers")
+    except InputError as error:  # a ValueError, of which argparse would not tell what it says
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +228,8 @@ class Order:
 
     def settings(self, args: argparse.Namespace) -> Settings:
         """How the pieces are made: as the arguments say, and else as the existing piece was."""
-        return _settings(args) if self.original is None else as_made(_settings(args), self.original)
+        row = {} if self.original is None or self.original.row is None else self.original.row
+        return _settings(args, row.get("settings", {}))
 
     def oracle(self, composer: Composer) -> Tensor | None:
         """The plan of the song, if one is given."""
@@ -305,7 +328,7 @@ def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt
     """What is asked for; of an existing piece what it was composed to, if nothing else is."""
     if original is not None and not (args.text or args.prompts):
         what = args.regenerate or (f"continue-{args.after}" if args.after else f"before-{args.before}")
-        return [original.prompt(f"{original.path.stem}_{what}")]
+        return [original.prompt(_id(original.path.stem, what))]
     prompts = read_prompts(args.prompts, skip_bad=args.skip_bad) if args.prompts else from_texts(args.text)
     if original is None:
         return prompts
@@ -313,6 +336,14 @@ def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt
         dataclasses.replace(prompt, options={name: prompt.options[name] for name in prompt.options if name == "seed"})
         for prompt in prompts
     ]
+
+
+def _id(stem: str, what: str) -> str:
+    """The name of what is composed for a file: that of the file is cut, and told apart by a hash, if it is too long."""
+    if len(os.fsencode(f"{stem}_{what}")) <= _LONGEST_ID:
+        return f"{stem}_{what}"
+    name = os.fsencode(stem)
+    return f"{name[: _LONGEST_ID // 2].decode(errors='ignore')}_{hashlib.sha256(name).hexdigest()[:6]}_{what}"
 
 
 def _passage(args: argparse.Namespace, original: Original) -> Infilling:
@@ -349,34 +380,20 @@ def _anew(passage: Infilling | None, original: Original | None) -> dict[str, Any
     return {"regenerated": {**row, "tracks": tracks} if tracks else row}
 
 
-def as_made(settings: Settings, original: Original) -> Settings:
-    """Settings whose values are the original piece's wherever they are the defaults."""
-    if original.row is None:
-        return settings
-    made = dict(original.row.get("settings", {}))
-    sampling = _filled(settings.sampling, Sampling(), made.pop("sampling", {}))
-    return _filled(dataclasses.replace(settings, sampling=sampling), Settings(), made)
+def _settings(args: argparse.Namespace, made: Mapping[str, Any]) -> Settings:
+    """As the arguments say, and else as an existing piece was made; whether a plan is injected only they say."""
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    drawn = {name: given[name] for name in _DRAWN if name in given}
+    planned = {field: given[name] for name, field in _PLANNED.items() if name in given}
+    sampling = _filled(Sampling(), {**made.get("sampling", {}), **drawn})
+    settings = _filled(Settings(), {**made, **planned, "sampling": sampling, "injected": not args.no_injection})
+    return dataclasses.replace(settings, recall=False) if args.no_recall else settings
 
 
-def _filled(given: _S, default: _S, made: dict[str, Any]) -> _S:
+def _filled(usual: _S, values: Mapping[str, Any]) -> _S:
     changes: dict[str, Any] = {
-        field.name: tuple(made[field.name]) if isinstance(made[field.name], list) else made[field.name]
-        for field in dataclasses.fields(given)
-        if field.name in made and getattr(given, field.name) == getattr(default, field.name)
+        field.name: tuple(values[field.name]) if isinstance(values[field.name], list) else values[field.name]
+        for field in dataclasses.fields(usual)
+        if field.name in values
     }
-    return dataclasses.replace(given, **changes)
-
-
-def _settings(args: argparse.Namespace) -> Settings:
-    return Settings(
-        sampling=Sampling(
-            temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, logit_guidance=args.logit_guidance
-        ),
-        injected=not args.no_injection,
-        scope=args.inject_scope,
-        layers=args.inject_layers,
-        strength=args.inject_strength,
-        guidance_scale=args.guidance_scale,
-        nfe=args.nfe,
-        recall=not args.no_recall,
-    )
+    return dataclasses.replace(usual, **changes)

@@ -1,7 +1,7 @@
 """From sentences to pieces: plan, injection, decoding, choice. What the package offers as `Composer` and `compose`."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from fairseq_meloformer.composing.harmony import chords_of
 from fairseq_meloformer.composing.marks import marked
 from fairseq_meloformer.composing.parts import (
     Part,
+    counted,
     key_of,
     metre_of,
     named,
@@ -174,7 +175,8 @@ class Composer:
             parts = understand(None, requests) if planned else [[] for _ in requests]
             made = self._made(requests, settings, oracle, None, on_bar)
             chosen = [replace(piece, midi=marked(piece.midi, piece.request.sections)) for piece in made]
-            parts = [[only_planned(part) for part in of_one] for of_one in parts]
+            said = map(counted, requests, parts)
+            parts = [[only_planned(part) for part in of_one] for of_one in said]
         else:
             settled = map(control.settled, requests, understand(control.probe, requests))
             sized, parts = (list(column) for column in zip(*settled, strict=True))
@@ -240,9 +242,10 @@ class Composer:
         own, metres = frozenset(passage.arrangement.roles.values()), [passage.arrangement.metre] * len(wanted)
         written, bias = [passage.programs or own] * len(wanted), None
         if self.control is None:
-            parts = [[part if passage.own else only_planned(part) for part in one] for one in understand(None, wanted)]
+            parts = understand(None, wanted) if settings.injected else [[] for _ in wanted]
+            parts = [[part if passage.own else only_planned(part) for part in of_one] for of_one in parts]
         else:
-            parts = [[passage.kept(part) for part in of_one] for of_one in understand(self.control.probe, wanted)]
+            parts = list(map(passage.kept, requests, understand(self.control.probe, wanted)))
             heard = parts
             if passage.programs is None:
                 written = [named(of_one) or own.union(*(part.required for part in of_one)) for of_one in parts]
@@ -340,7 +343,8 @@ class Composer:
         bias: Bias | None,
     ) -> Songs:
         changes = [{section.first - 1 for section in request.sections} for request in requests]
-        seeds, pitches = [request.seed for request in requests], [_playable(request) for request in requests]
+        seeds = [request.seed for request in requests]
+        pitches = [_playable(request, {} if self.control is None else players_of(request)) for request in requests]
         none: list[Returns] = [{}] * len(requests)
         return Songs([[]] * len(requests), bars, seeds, changes, pitches, [FOUR_FOUR] * len(requests), none, plan, bias)
 
@@ -418,12 +422,16 @@ def _requests(wanted: Sequence[str | Request], bars: int | None, seed: int) -> l
     return requests
 
 
-def _playable(request: Request) -> dict[int, range]:
-    """By program, the pitches in the model's key that can be played where the finished piece is moved to."""
+def _playable(request: Request, players: Mapping[int, int]) -> dict[int, range]:
+    """By program, the pitches in the model's key that can be played where the finished piece is moved to.
+
+    Args:
+        request: says where to.
+        players: by role of the six, the program that its track is given to.
+    """
     shift = request.transposition
-    texts = [section.text for section in request.sections] or [request.text]
     heard = {program: sound.pitches for program, sound in enumerate(SOUNDS)}
-    heard |= {role: heard[program] for role, program in players_of(texts).items()}
+    heard |= {role: heard[program] for role, program in players.items()}
     moved = {program: range(pitches.start - shift, pitches.stop - shift) for program, pitches in heard.items()}
     return moved | {DRUMS: SOUNDS[DRUMS].pitches}
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from fairseq_meloformer.composing.parts import Part, metre_of
+from fairseq_meloformer.composing.parts import Part, counted, metre_of
 from fairseq_meloformer.midi.metre import POSITIONS, length_of
 from fairseq_meloformer.tokens.codes import TEMPI
 from fairseq_meloformer.words.length import bars_of
@@ -32,7 +32,7 @@ def timed(request: Request, parts: Sequence[Part], usual: float) -> tuple[Reques
         if whole.sections:
             return request, _lasting(parts, whole.seconds, quarters, None)
         return request, [one for part in parts for one in _lasting([part], part.wishes.seconds, quarters, None)]
-    (part,) = parts
+    (part,) = parts = counted(request, parts)
     bars = request.bars or whole.bars
     if bars is None and whole.seconds is not None:
         bars = min(MOST_BARS, bars_of(whole.seconds, part.tempo or usual, quarters))

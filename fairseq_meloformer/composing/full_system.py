@@ -98,7 +98,7 @@ class DecodingControl:
         """A request and its parts with what must be known before a note is written: bars, tempi, key and chords.
 
         A piece is moved from C major or A minor to the asked key already, so that instruments keep to their ranges
-        there; chords that are letters say the key that they are best written in themselves.
+        there, and nowhere else; chords that are letters say the key that they are best written in themselves.
         """
         request, parts = timed(request, parts, self._usual_tempo(parts[0]))
         parts = [part if part.tempo else replace(part, tempo=part.style_tempo) for part in parts]
@@ -108,11 +108,15 @@ class DecodingControl:
             return request, parts
         written = "C major" if key.endswith("major") else "A minor"
         way = shift_to(key, written, parts[0].profile.get("register", 0.0))
+        if request.transposition not in (0, way):
+            unkept = f"a transposition by {request.transposition:+d} semitones (the piece is in {key})"
+            parts = [parts[0].but(unkept), *parts[1:]]
+        request = replace(request, transposition=way)
         if chords is None:
-            return replace(request, transposition=request.transposition + way), parts
+            return request, parts
         lengths = [request.bars if part.last is None else part.last - part.first for part in parts]
         sounding = [harmonised(part, key_of(parts), way, bars) for part, bars in zip(parts, lengths, strict=True)]
-        return replace(request, transposition=way), sounding
+        return request, sounding
 
     def _usual_tempo(self, part: Part) -> float:
         """Quarters per minute of a piece of which no tempo is asked, as slow or fast as is asked."""
@@ -159,17 +163,16 @@ class DecodingControl:
         """The nearest candidate, in the asked key, under the request's own seed, with what was understood."""
         piece = nearest(candidates, parts, self.quantiles)
         key = None if any(part.chords for part in parts) else key_of(parts)
-        midi, rest = (piece.midi, 0) if key is None else _in_key(piece, key)
+        midi, rest = (_played(piece.midi, request), 0) if key is None else _in_key(piece, key)
         shift = piece.request.transposition - request.transposition + rest
         understood = [part.as_row() for part in parts]
         about = {
             "understood": understood,
             "candidate_seed": piece.request.seed,
             "moved_to_key": shift,
-            "players": named_players(players_of(_texts(request))),
+            "players": named_players(players_of(request)),
         }
-        midi = marked(_played(midi, request), request.sections, parts)
-        return replace(piece, request=request, midi=midi, about=about)
+        return replace(piece, request=request, midi=marked(midi, request.sections, parts), about=about)
 
     def _row(self, vocabulary: Vocabulary, part: Part, metre: str, grown: float) -> tuple[Tensor, float]:
         """Bias of tokens and of leaps while a part is written, whose loudness has grown so far (see `growth`)."""
@@ -190,13 +193,9 @@ class DecodingControl:
         return bias, leap_tilt(asked)
 
 
-def _texts(request: Request) -> list[str]:
-    return [section.text for section in request.sections] or [request.text]
-
-
 def _played(midi: MidiFile, request: Request) -> MidiFile:
     """The song with the instruments that are asked for in the place of the six that stand for them."""
-    players = players_of(_texts(request))
+    players = players_of(request)
     for track in midi.instruments:
         program = players.get(int(track.program))
         if not track.is_drum and program is not None and program != track.program:
@@ -205,8 +204,9 @@ def _played(midi: MidiFile, request: Request) -> MidiFile:
 
 
 def quantiles_of(model: str | Path) -> Quantiles:
-    """The quantiles beside a model; if there are none, those of the embedded one, whose corpus is mostly Lakh."""
-    path = hub.local(model) / QUANTILES
+    """The quantiles beside a model, which may be a file; if there are none, those of the embedded one (mostly Lakh)."""
+    place = hub.local(model)
+    path = (place.parent if place.is_file() else place) / QUANTILES
     return Quantiles.load(path if path.is_file() else MUSEFORMER / QUANTILES)
 
 
@@ -228,13 +228,14 @@ def shift_to(key: str, found: Value | None, register: float = 0.0) -> int:
 
 
 def _in_key(piece: Piece, key: str) -> tuple[MidiFile, int]:
-    """The piece with the key's tonic, if its instruments can play it there, and by how many semitones it was moved.
+    """The piece with the key's tonic, if who plays it can play it there, and by how many semitones it was moved.
 
     Rather than that it stay in another key, notes beyond their instruments are moved by an octave.
     """
 
     def moved(shift: int) -> MidiFile:
-        return remi.decode(remi.transpose(piece.tokens, piece.request.transposition + shift), piece.metre)
+        tokens = remi.transpose(piece.tokens, piece.request.transposition + shift)
+        return _played(remi.decode(tokens, piece.metre), piece.request)
 
     way = shift_to(key, piece.attributes.get("key"))
     for shift in (way, way - 12 if way > 0 else way + 12):

@@ -55,7 +55,8 @@ class Part:
         drums = self.profile.get("drums", 0.0)
         if self._drummed:
             return programs | {DRUMS}
-        return programs - {DRUMS} if drums <= -_DRUMS_FROM and programs != {DRUMS} else programs
+        few = drums <= -_DRUMS_FROM and DRUMS not in self.wishes.playing  # quiet drums are drums
+        return programs - {DRUMS} if few and programs != {DRUMS} else programs
 
     @property
     def required(self) -> frozenset[int]:
@@ -137,8 +138,9 @@ def part_at(parts: Sequence[Part], bar: int) -> Part:
     return next((part for part in parts if part.last is None or bar < part.last), parts[-1])
 
 
-def players_of(texts: Sequence[str]) -> dict[int, int]:
-    """By role of the six, the program that its track plays, of the first of the texts that names one."""
+def players_of(request: Request) -> dict[int, int]:
+    """By role of the six, the program that its track plays, of the first of a request's texts that names one."""
+    texts = [section.text for section in request.sections] or [request.text]
     players: dict[int, int] = {}
     for text in reversed(texts):
         players |= read(text).sounds
@@ -175,11 +177,27 @@ def only_planned(part: Part) -> Part:
     return part.but(*(f"{one} (the plan alone keeps nothing but bars)" for one in said))
 
 
+def counted(request: Request, parts: Sequence[Part]) -> list[Part]:
+    """The parts of a request, which say so if its text has another number of bars than is asked for beside it."""
+    said = read(request.text).bars
+    if request.sections or request.bars is None or said in (None, request.bars):
+        return list(parts)
+    return [part.but(f"{said} bars ({request.bars} are asked for)") for part in parts]
+
+
 def told(request: Request, parts: Sequence[Part]) -> tuple[list[str], list[str]]:
     """What was understood of a piece, and what of it is not kept, each once."""
     form = read(request.text).sections
-    understood = [*replace(Wishes(), sections=form).understood(), *(said for part in parts for said in part.understood)]
-    return list(dict.fromkeys(understood)), list(dict.fromkeys(said for part in parts for said in part.not_honoured))
+    understood = [*Wishes(sections=form).understood(), *(said for part in parts for said in part.understood)]
+    unkept = [*_unheard(request), *(said for part in parts for said in part.not_honoured)]
+    return list(dict.fromkeys(understood)), list(dict.fromkeys(unkept))
+
+
+def _unheard(request: Request) -> list[str]:
+    """The text, if it is not where the sections are from."""
+    given, named = ([section.text for section in of] for of in (request.sections, read(request.text).sections))
+    own = given == named or all(text in request.text for text in given)
+    return [] if own or not request.text else ["the text (the sections that are given beside it are heard)"]
 
 
 def _once(parts: list[Part]) -> list[Part]:

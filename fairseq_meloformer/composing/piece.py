@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from miditoolkit import MidiFile
 
@@ -18,6 +18,9 @@ from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.render import audio, musicxml, page, pictures
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.words.prompts import Request
+
+MANIFEST: Final = "manifest.jsonl"
+"""File beside pieces, with a line on each."""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from torch import Tensor
 from tqdm import tqdm
 
 from fairseq_meloformer.composing.composer import Composer
-from fairseq_meloformer.composing.piece import Piece, Settings
+from fairseq_meloformer.composing.piece import MANIFEST, Piece, Settings
 from fairseq_meloformer.composing.regeneration import Infilling
 from fairseq_meloformer.composing.sections import measure_sections
 from fairseq_meloformer.errors import InputError
@@ -21,7 +21,6 @@ from fairseq_meloformer.words.prompts import Prompt, Request
 
 Row = dict[str, Any]
 Job = tuple[Prompt, int, Request]
-MANIFEST: Final = "manifest.jsonl"
 
 
 def made_with(settings: Settings, composer: Composer) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fairseq_meloformer.composing.harmony import harmonised
 from fairseq_meloformer.composing.parts import Part
+from fairseq_meloformer.composing.piece import MANIFEST
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.measures.tonality import transposed
@@ -29,12 +30,9 @@ from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.codes import tempo_code
 from fairseq_meloformer.tokens.given import Given
 from fairseq_meloformer.words.instruments import name_of
-from fairseq_meloformer.words.prompts import Prompt, Request
+from fairseq_meloformer.words.prompts import Prompt, Request, sections_of
 from fairseq_meloformer.words.timeline import Section
 from fairseq_meloformer.words.wishes import Wishes
-
-SIX: Final = frozenset(NAMES)
-"""The instruments that the model writes."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,13 @@ class Original:
             InputError: there is no such file.
         """
         path = Path(path)
-        if not path.is_file() and path.with_name(f"{path.name}.mid").is_file():
+        if path.name and not path.is_file() and path.with_name(f"{path.name}.mid").is_file():
             path = path.with_name(f"{path.name}.mid")
         if not path.is_file():
             raise InputError(
                 f"a piece to start from must be a MIDI file or a piece's name in its folder; no file {path}"
             )
-        manifest = path.parent / "manifest.jsonl"
+        manifest = path.parent / MANIFEST
         rows = read_jsonl(manifest) if manifest.is_file() else iter(())
         return cls(path, next((row for row in rows if row.get("files", {}).get("midi") == path.name), None))
 
@@ -258,39 +256,66 @@ class Infilling:
     def in_whole(self, request: Request) -> Request:
         """A request for the bars as one for the whole piece: so bars in the middle do not sound like a beginning.
 
-        A timeline may have the bars of the whole piece, or of the new bars, or of the piece as it was; what is beside
-        these bars is like the nearest section.
+        A timeline may have the bars of the whole piece, or of the new bars (unless it is the piece's own), or of the
+        piece as it was; what is beside these bars is like the nearest section.
 
         Raises:
             InputError: a timeline of any other length.
         """
         if not request.sections:
             return replace(request, bars=self.total)
-        new = self.last - self.first + 1
-        begins = {self.total - self.added: self.added if self.first == 1 else 0, new: self.first - 1, self.total: 0}
-        length = request.sections[-1].last
-        if length not in begins:
+        begin = self._begins.get(request.sections[-1].last)
+        if begin is None:
             raise InputError(
-                f"a timeline for bars of an existing piece must have all of its {self.total} bars, or the {new} that "
-                f"are written, received {request.text!r}"
+                f"a timeline for bars of an existing piece must have all of its {self.total} bars, or the "
+                f"{self._new} that are written, received {request.text!r}"
             )
         moved = [
-            replace(section, first=section.first + begins[length], last=section.last + begins[length])
-            for section in request.sections
+            replace(section, first=section.first + begin, last=section.last + begin) for section in request.sections
         ]
         moved[0] = replace(moved[0], first=1)
         moved[-1] = replace(moved[-1], last=self.total)
         return replace(request, bars=self.total, sections=tuple(moved))
 
-    def kept(self, part: Part) -> Part:
-        """What is understood of a text for the new bars, with what cannot act there since the piece has its own.
+    def kept(self, request: Request, parts: Sequence[Part]) -> list[Part]:
+        """What is understood of a request for the new bars, with what cannot act there since the piece has its own.
 
-        Chords of a text are counted from the first new bar, those of a timeline's section from the section's.
+        Chords of a text are counted from the first new bar, those of a timeline's section from the section's, and those
+        of the piece's own text from the piece's.
+
+        Args:
+            request: for the bars, or for the whole piece, see `in_whole`.
+            parts: of it in whole.
         """
-        new, key = self.last - self.first + 1, transposed("C major", -self.shift)
-        since = self.first - 1 if part.last is None and not self.own else 0
-        part = harmonised(replace(part, tempo=None), key, -self.shift, None if self.own else since + new, since=since)
+        about = self._about(request)
+        return [self._kept(part, about) for part in parts]
+
+    def _kept(self, part: Part, about: range) -> Part:
+        key = transposed("C major", -self.shift)
+        # In whole, sections at the ends of a timeline have more bars than are theirs.
+        since = max(0, about.start - part.first)
+        bars = None if self.own else min(part.last or about.stop, about.stop) - part.first
+        part = harmonised(replace(part, tempo=None), key, -self.shift, bars, since=since)
         return part if self.own else part.but(*self._unkept(part.wishes))
+
+    @property
+    def _new(self) -> int:
+        """How many bars are written."""
+        return self.last - self.first + 1
+
+    @property
+    def _begins(self) -> dict[int, int]:
+        """By the bars that a timeline may have, the piece's bar, from 0, with which it begins."""
+        was = {self.total - self.added: self.added if self.first == 1 else 0}
+        return {**was, **({} if self.own else {self._new: self.first - 1}), self.total: 0}
+
+    def _about(self, request: Request) -> range:
+        """The piece's bars, from 0, that a request's text is about; only the text says it where that is in whole."""
+        if self.own:
+            return range(self._begins[self.total - self.added], self.total)
+        timeline = request.sections and (sections_of(request.text) or request.sections)
+        length = timeline[-1].last if timeline else self._new
+        return range(self._begins.get(length, 0), self.last if length == self._new else self.total)
 
     def _unkept(self, asked: Wishes) -> Iterator[str]:
         tempo, key = self.tempi[self.first - 1], transposed("C major", -self.shift)
@@ -300,7 +325,7 @@ class Infilling:
             yield f"{asked.key} (the bars are in the piece's key)"
         if asked.metre not in (None, self.arrangement.metre):
             yield f"{asked.metre} (the bars have the piece's metre)"
-        if asked.bars not in (None, self.total, self.last - self.first + 1):
+        if asked.bars not in (None, self.total, self._new):
             yield f"{asked.bars} bars (bars {self.first}-{self.last} are written)"
         if asked.seconds is not None:
             yield f"{asked.seconds:g} seconds (bars {self.first}-{self.last} are written)"

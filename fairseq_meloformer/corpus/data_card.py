@@ -70,11 +70,11 @@ def write(data: Path) -> None:
         InputError: the folder lacks a file that `meloformer prepare` writes.
     """
     names = ["prepare.json", "quantiles.json", "songs.jsonl", "train.items.jsonl"]
-    if missing := [name for name in names if not (data / name).is_file()]:
-        raise InputError(
-            f"{data} must be a folder that `meloformer prepare` has finished; {', '.join(missing)} is missing"
-        )
-    prepared = json.loads((data / "prepare.json").read_text(encoding="utf-8"))
+    missing = [name for name in names if not (data / name).is_file()]
+    prepared = {} if missing else json.loads((data / "prepare.json").read_text(encoding="utf-8"))
+    if missing or "counts" not in prepared:  # which are written last
+        lacks = f"{', '.join(missing)} is missing" if missing else "prepare.json has no counts yet: run it again"
+        raise InputError(f"{data} must be a folder that `meloformer prepare` has finished; {lacks}")
     quantiles = Quantiles.load(data / "quantiles.json")
     corpus = Measured(
         quantiles, (w["attributes"] for song in read_jsonl(data / "songs.jsonl") for w in song["windows"])
@@ -203,5 +203,5 @@ def _draw(path: Path, corpus: Measured, train: Measured) -> None:
         axes.set_xlabel(ATTRIBUTES[axis].unit, color=INK, fontsize=8)
         axes.set_yticks([])
         axes.tick_params(labelsize=7, colors=INK)
-    figure.axes[0].legend(fontsize=8, frameon=False)
+    figure.axes[0].legend(fontsize=8, frameon=False, loc="upper right")
     save(figure, path)

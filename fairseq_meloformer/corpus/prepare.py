@@ -12,17 +12,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.corpus import data_card
 from fairseq_meloformer.corpus.augment import Augmentation, programs
+from fairseq_meloformer.corpus.splits import require_shares
 from fairseq_meloformer.corpus.windows import Windows
 from fairseq_meloformer.corpus.writing import Corpus, Sources, write_warnings
 from fairseq_meloformer.errors import InputError
@@ -30,12 +30,13 @@ from fairseq_meloformer.jobs import JsonlLog, sole_writer, write_json
 from fairseq_meloformer.jobs import run as run_job
 from fairseq_meloformer.measures.attributes import measure, measure_passage
 from fairseq_meloformer.measures.passage import Song
-from fairseq_meloformer.midi.files import LeftOut, metre_of
+from fairseq_meloformer.midi.files import SUFFIXES, LeftOut, below, metre_of
 from fairseq_meloformer.midi.metre import FOUR_FOUR, listed
 from fairseq_meloformer.midi.six_tracks import merge_six_tracks
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
 from fairseq_meloformer.words.prompts import writable
+from fairseq_meloformer.workers import cores
 
 if TYPE_CHECKING:
     import argparse
@@ -45,8 +46,13 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_SUFFIXES = {".mid", ".midi", ".kar"}
 _SECONDS_A_FILE = 120.0
+_UNUSED: Final = {
+    "metadata_without_file": "rows of metadata are of no MIDI file: paths must be relative to {}",
+    "captions_without_file": "captions are of no MIDI file: paths must be relative to {}",
+    "captions_without_passage": "captions of files in {} are in no passage, since their file was refused, or another "
+    "with its notes is taken, or there is no passage within their bars (cut shorter ones with --window-bars)",
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     words.add_argument("--valid-share", metavar="X", type=float, default=0.05, help="of songs (default 0.05)")
     words.add_argument("--test-share", metavar="X", type=float, default=0.05, help="of songs (default 0.05)")
-    parser.add_argument("--workers", metavar="N", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    parser.add_argument("--workers", metavar="N", type=int, default=cores(), help="processes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -141,6 +147,10 @@ def run(args: argparse.Namespace) -> int:
         args.vocabulary, args.metres, args.normalise_pitch, args.window_bars, args.hop, args.augment, args.seed
     )
     _ = settings.windows, settings.allowed  # before the work begins
+    require_shares(args.valid_share, args.test_share)
+    for name, least in {"train_passages": 1, "describe": 0, "augment": 0}.items():
+        if (number := getattr(args, name)) is not None and number < least:
+            raise InputError(f"--{name.replace('_', '-')} must be at least {least}, received {number}")
     sources = Sources.read(args.metadata, args.captions)
     paths = find(args.midi)
     data: Path = args.output
@@ -171,7 +181,12 @@ def _prepare(args: argparse.Namespace, settings: PrepareSettings, sources: Sourc
         corpus = Corpus(songs, usable, sources, args.valid_share, args.test_share)
         found = corpus.write(data, args.describe, args.train_passages, args.seed)
     settings.symbols.write(data / "dict.txt")
-    found = {"files": len(paths), "rejected": len([path for path in paths if path in rejected.done]), **found}
+    unused = sources.unused(paths, corpus.heard)
+    for name, rows in unused.items():
+        if rows:
+            sys.stderr.write(f"warning: {len(rows)} {_UNUSED[name].format(args.midi)}; the first is of {rows[0]}\n")
+    refused = len([path for path in paths if path in rejected.done])
+    found = {"files": len(paths), "rejected": refused, **{name: len(rows) for name, rows in unused.items()}, **found}
     names = ("describe", "train_passages", "valid_share", "test_share")
     choices = {name: getattr(args, name) for name in names}
     write_json(data / "prepare.json", {"settings": dataclasses.asdict(settings), **choices, "counts": found})
@@ -185,10 +200,9 @@ def find(folder: Path) -> list[str]:
     Raises:
         InputError: if there is none.
     """
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    if paths := sorted(path.relative_to(folder).as_posix() for path in files):
+    if paths := sorted(path.relative_to(folder).as_posix() for path in below(folder)):
         return paths
-    raise InputError(f"{folder} must be a folder with MIDI files ({', '.join(sorted(_SUFFIXES))}); there is none in it")
+    raise InputError(f"{folder} must be a folder with MIDI files ({', '.join(SUFFIXES)}); there is none in it")
 
 
 def claim(data: Path, settings: PrepareSettings) -> None:

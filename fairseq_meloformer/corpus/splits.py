@@ -38,6 +38,19 @@ def title_key(title: str) -> str:
     return "".join(character for character in folded if character.isalnum())
 
 
+def require_shares(valid: float, test: float) -> None:
+    """Check the shares of splits.
+
+    Raises:
+        InputError: one is negative, or nothing is left for train.
+    """
+    if not (valid >= 0 and test >= 0 and valid + test < 1):
+        raise InputError(
+            "the shares of valid and test must be at least 0 and leave something for train, "
+            f"received {valid} and {test}"
+        )
+
+
 def assign(songs: Sequence[SongKeys], valid_share: float, test_share: float) -> dict[str, str]:
     """Split by path. Songs that share a title or their notes stay together.
 
@@ -48,11 +61,7 @@ def assign(songs: Sequence[SongKeys], valid_share: float, test_share: float) -> 
     Raises:
         InputError: if shares are not in [0, 1), or a demanded split has an unknown name.
     """
-    if min(valid_share, test_share) < 0 or valid_share + test_share >= 1:
-        raise InputError(
-            "the shares of valid and test must be at least 0 and leave something for train, "
-            f"received {valid_share} and {test_share}"
-        )
+    require_shares(valid_share, test_share)
     groups = _groups(songs)
     places = {name: _place(name) for name in groups}
     chosen = {

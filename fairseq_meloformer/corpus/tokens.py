@@ -1,12 +1,20 @@
 """Tokens of prepared music by the items' ids, read where they are needed."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
+from fairseq_meloformer.midi.metre import FOUR_FOUR
 from fairseq_meloformer.tokens.vocabulary import Vocabulary
+
+
+def metre_of(item: Mapping[str, Any]) -> str:
+    """The metre of an item's bars, which its tokens need not say: the measured one, or 4/4 where there is none."""
+    return str(item.get("attributes", {}).get("metre", FOUR_FOUR))
 
 
 class TokenFile:

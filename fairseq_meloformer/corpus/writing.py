@@ -6,11 +6,13 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from fairseq_meloformer.corpus.balance import draw, stratum
+from fairseq_meloformer.corpus.sources.rows import EXCERPTS, require
 from fairseq_meloformer.corpus.splits import SPLITS, SongKeys, assign
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import dumps, read_jsonl, write_atomic
@@ -20,7 +22,7 @@ from fairseq_meloformer.measures.tonality import transposed_text
 from fairseq_meloformer.words.captions import Captioner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -46,44 +48,81 @@ class Sources:
         """Read the files.
 
         Raises:
-            InputError: if one is missing or a row lacks what it must have.
+            InputError: if one is missing or a row lacks what it must have, or has bars that are none.
         """
         sources = cls()
         if metadata is not None:
             for row in read_jsonl(metadata):
-                sources.metadata[str(_require(row, ("path",), metadata)["path"])] = row
+                require(row, ("path",), str(metadata))
+                sources.metadata[_spelled(row["path"])] = row
         for path in captions:
             for row in read_jsonl(path):
-                _require(row, ("path", "text", "lang"), path)
-                sources.captions.setdefault(str(row["path"]), []).append(row)
+                require(row, ("path", "text", "lang"), str(path))
+                _require_bars(row, path)
+                sources.captions.setdefault(_spelled(row["path"]), []).append(row)
         return sources
 
     def of(self, path: str, name: str) -> str:
         """A metadata field of a song, empty when unknown."""
-        return str(self.metadata.get(path, {}).get(name) or "")
+        return str(self.metadata.get(_spelled(path), {}).get(name) or "")
 
-    def captions_of(self, path: str, bars: tuple[int, int], transposition: int) -> list[Row]:
-        """Captions of the song, or of bars that this passage lies in, each text once; keys are named as transposed."""
-        found: dict[str, Row] = {}
-        for row in self.captions.get(path, []):
-            first, end = row.get("bars") or bars
-            if first <= bars[0] and bars[1] <= end:
-                names = ("text", "lang", "source", "licence")
-                text = transposed_text(row["text"], transposition)
-                found.setdefault(text, {name: row.get(name, "") for name in names} | {"text": text})
-        return list(found.values())
+    def known(self, path: str) -> int:
+        """How much is said of a song: captions, title and licence."""
+        return len(self.captions.get(_spelled(path), ())) + sum(bool(self.of(path, name)) for name in _SAID)
+
+    def about(self, path: str, bars: tuple[int, int]) -> list[Row]:
+        """Captions of the song, of bars that this passage lies in, or of an excerpt that lies mostly in it."""
+        return [row for row in self.captions.get(_spelled(path), ()) if _is_about(row, *bars)]
+
+    def unused(self, files: Iterable[str], heard: Container[int]) -> dict[str, list[str]]:
+        """Paths of rows that came to nothing, by why.
+
+        Args:
+            files: paths of all MIDI files.
+            heard: ids of the captions (the objects) that passages have.
+        """
+        known = set(map(_spelled, files))
+        captions = [(path, id(row)) for path, rows in self.captions.items() for row in rows]
+        return {
+            "metadata_without_file": [path for path in self.metadata if path not in known],
+            "captions_without_file": [path for path, _ in captions if path not in known],
+            "captions_without_passage": [path for path, row in captions if path in known and row not in heard],
+        }
 
 
-def _require(row: Row, names: Sequence[str], path: Path) -> Row:
-    if missing := [name for name in names if not row.get(name)]:
-        raise InputError(
-            f"{path}: every row must have {', '.join(names)}; {dumps(row)[:200]} lacks {', '.join(missing)}"
-        )
-    return row
+_SAID = ("title", "licence")
+
+
+def _spelled(path: object) -> str:
+    """One spelling of a path relative to the folder of MIDI files, however a system writes it."""
+    return PurePosixPath(str(path).replace("\\", "/")).as_posix()
+
+
+def _require_bars(row: Row, path: Path) -> None:
+    match row.get("bars") or None:
+        case None:
+            return
+        case [int() | float() as first, int() | float() as end] if 0 <= first < end:
+            return
+    raise InputError(
+        f"{path}: bars must be null, for the whole song, or the first one, from 0, and the one after the last, such as "
+        f"[8, 16], received {row['bars']!r} in {dumps(row)[:200]}"
+    )
+
+
+def _is_about(row: Row, first: int, end: int) -> bool:
+    begins, ends = row.get("bars") or (first, end)
+    if row.get("source") in EXCERPTS:
+        return 2 * (min(end, ends) - max(first, begins)) >= ends - begins
+    return begins <= first and end <= ends
 
 
 class Corpus:
     """The songs of a log of tokenised songs, without duplicates, split.
+
+    Attributes:
+        heard: ids of the captions of the sources (the objects) that passages have.
+        counts: of everything.
 
     Args:
         log: rows of `prepare.tokenise` by path.
@@ -97,17 +136,17 @@ class Corpus:
     ) -> None:
         self._log = log
         self._sources = sources
-        songs: dict[str, SongKeys] = {}
-        doubles: list[SongKeys] = []
-        for path in paths:
-            given = sources.of(path, "split") or sources.of(path, "museformer_split")
-            song = SongKeys(path, sources.of(path, "title"), log[path]["content"], given)
-            if songs.setdefault(song.content, song) is not song:
-                doubles.append(song)
-        # Doubles have a say: what MuseFormer was trained on must train, whichever copy is kept.
-        splits = assign([*songs.values(), *doubles], valid_share, test_share)
-        self._splits = {split: [song.path for song in songs.values() if splits[song.path] == split] for split in SPLITS}
-        self.counts: dict[str, Any] = {"duplicate_songs": len(doubles)}
+        songs = [_keys(path, sources, log[path]["content"]) for path in paths]
+        kept: dict[str, SongKeys] = {}
+        for song in songs:
+            # The one of which most is said: what is said of a copy need not be true of it, in another tempo or key.
+            if song.content not in kept or sources.known(song.path) > sources.known(kept[song.content].path):
+                kept[song.content] = song
+        # Copies have a say: what MuseFormer was trained on must train, whichever is kept.
+        splits = assign(songs, valid_share, test_share)
+        self._splits = {split: [song.path for song in kept.values() if splits[song.path] == split] for split in SPLITS}
+        self.heard: set[int] = set()
+        self.counts: dict[str, Any] = {"duplicate_songs": len(songs) - len(kept)}
 
     def write(self, data: Path, describe: int, train_passages: int | None, seed: int) -> dict[str, Any]:
         """Write all splits; counts of everything.
@@ -159,11 +198,13 @@ class Corpus:
                 continue
             seen.add(window["content"])
             first, end = window["bars"]
+            said = self._sources.about(path, (first, end))
+            self.heard.update(map(id, said))
             item = {
                 "id": f"{path}:{first}-{end}",
                 "path": path,
                 "bars": [first, end],
-                "captions": self._sources.captions_of(path, (first, end), song["transposition"]),
+                "captions": _captions(said, song["transposition"]),
                 "attributes": window["attributes"],
                 "transposition": song["transposition"],
                 "title": self._sources.of(path, "title"),
@@ -185,6 +226,22 @@ class Corpus:
             written = captioner.captions(item["attributes"], item=f"{seed}/{item['id']}", count=count, taken=taken)
             item["captions"] += [caption.row() for caption in written]
         return item, tokens
+
+
+def _keys(path: str, sources: Sources, content: str) -> SongKeys:
+    given = sources.of(path, "split") or sources.of(path, "museformer_split")
+    return SongKeys(path, sources.of(path, "title"), content, given)
+
+
+def _captions(rows: Iterable[Row], transposition: int) -> list[Row]:
+    """Captions as items have them, each text once; keys are named as transposed."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        text = transposed_text(row["text"], transposition)
+        found.setdefault(
+            text, {name: row.get(name, "") for name in ("text", "lang", "source", "licence")} | {"text": text}
+        )
+    return list(found.values())
 
 
 def write_warnings(path: Path, log: JsonlLog, songs: Sequence[str]) -> None:

@@ -57,7 +57,7 @@ def find() -> Path:
 
 @dataclass(frozen=True)
 class E5Sizes:
-    """E5Sizes of the BERT and the ids of the tokenizer's special pieces."""
+    """Sizes of the BERT and the ids of the tokenizer's special pieces."""
 
     width: int
     layers: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from fairseq_meloformer.composing.composer import plan_of
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES, Attributes, measure
 from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.midi.files import below
 from fairseq_meloformer.midi.six_tracks import in_six_tracks
 from fairseq_meloformer.summaries.store import SummaryStore
 
@@ -95,8 +97,13 @@ class _Folder:
         self._directory = directory
 
     def songs(self) -> list[RealSong]:
-        found = []
-        for path in sorted(self._directory.rglob("*.mid"))[:_MOST_FILES]:
+        found, files = [], below(self._directory)
+        if len(files) > _MOST_FILES:
+            sys.stderr.write(
+                f"warning: {self._directory} has {len(files)} MIDI files, of which the oracle takes the first "
+                f"{_MOST_FILES}: extract a store to choose among all\n"
+            )
+        for path in files[:_MOST_FILES]:
             try:
                 attributes = measure(in_six_tracks(midi.read(path)))
             except InputError:

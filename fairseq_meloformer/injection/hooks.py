@@ -1,8 +1,8 @@
 """Forward hooks that put a plan in the place of the summaries a MuseFormer computes for itself.
 
-The input of a layer's `sum_key2_proj` and `sum_value2_proj` is what every later token reads of a bar (spec section 11).
-A pre-hook on these two modules replaces it and touches nothing else, in our model and in upstream's own code alike. It
-is registered once and stays; which plans there are, if any, it learns from the caller's context.
+The input of a layer's `sum_key2_proj` and `sum_value2_proj` is what every later token reads of a bar. A pre-hook on
+these two modules replaces it and touches nothing else, in our model and in upstream's own code alike. It is registered
+once and stays; which plans there are, if any, it learns from the caller's context.
 """
 
 import re
@@ -128,8 +128,12 @@ def inject(
     own = next((module for module in model.modules() if isinstance(module, MuseFormer)), None)
     if scope not in SCOPES:
         raise InputError(f"scope must be one of {', '.join(SCOPES)}, received {scope!r}")
-    if own is None and (scope != "past" or near is not None):
+    if own is None and scope != "past":
         raise InputError(f'upstream\'s own code can only be injected in scope "past", received {scope!r}')
+    if own is None and near is not None:
+        raise InputError(
+            f"near must be None for upstream's own code, which reads by its own pattern, received {near!r}"
+        )
     injection = _Injection(plan, chosen, lengths, _checked_strength(strength), scope, own)
     with ExitStack() as stack:
         for layer in chosen_layers:

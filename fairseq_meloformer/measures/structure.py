@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from fairseq_meloformer.measures.passage import Floats, Integers, Passage
+from fairseq_meloformer.measures.passage import Floats, Passage
 
 RANGES: Final = {"3 to 8 s": (3, 8), "8 to 15 s": (8, 15), "15 s and more": (15, np.inf)}
 _BLUR: Final = 4  # quarters over which pitch classes are averaged
@@ -71,32 +71,27 @@ def fitness(likeness: Floats) -> Floats:
     the rows (Müller et al., section III); fitness is the harmonic mean of its normalised score and coverage.
     """
     count = len(likeness)
-    length, start = np.indices((count, count)).reshape(2, -1) + np.array([[1], [0]])
-    inside = length + start <= count
-    length, start = length[inside], start[inside]
-    padded = np.pad(likeness, ((0, 0), (0, count)), constant_values=-np.inf)
-    columns = start[:, None] + np.arange(count)
-    paths = _Paths(length)
-    for row in range(count):
-        paths.advance(row, padded[row, columns])
-    score, cells, covered, _ = paths.between(count)
-    normalised = np.maximum(score - length, 0) / np.maximum(cells, 1)
-    coverage = np.maximum(covered - length, 0) / count
     found = np.zeros((count, count))
-    found[length - 1, start] = 2 * normalised * coverage / np.maximum(normalised + coverage, 1e-9)
+    for length in range(1, count + 1):  # at a time those of one length, which have as many columns
+        paths = _Paths(count - length + 1, length)
+        for row, columns in enumerate(np.lib.stride_tricks.sliding_window_view(likeness, length, axis=1)):
+            paths.advance(row, columns)
+        score, cells, covered, _ = paths.between(count)
+        normalised = np.maximum(score - length, 0) / np.maximum(cells, 1)
+        coverage = np.maximum(covered - length, 0) / count
+        found[length - 1, : len(score)] = 2 * normalised * coverage / np.maximum(normalised + coverage, 1e-9)
     return found
 
 
 class _Paths:
-    """Best families of paths that end in each column, or between paths (column 0), for segments of given lengths.
+    """Best families of paths that end in each column, or between paths (column 0), for segments of one length.
 
     Four values (4, segments, columns + 1): score, cells of the paths, rows that finished paths cover, first row of the
     last path.
     """
 
-    def __init__(self, lengths: Integers) -> None:
-        self._ends = np.arange(len(lengths)), lengths
-        self._before = np.zeros((4, len(lengths), int(lengths.max()) + 1))
+    def __init__(self, segments: int, length: int) -> None:
+        self._before = np.zeros((4, segments, length + 1))
         self._before[0] = -np.inf
         self._last = self._before.copy()
         self._last[0, :, 0] = 0
@@ -115,7 +110,7 @@ class _Paths:
 
     def between(self, row: int) -> Floats:
         """Before a row no path is under way, (4, segments): none was, or one ended in the row before."""
-        ended = self._last[:, *self._ends]
+        ended = self._last[..., -1].copy()
         ended[2] += row - ended[3]
         found = self._last[..., 0].copy()
         _take_better(found, ended)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from miditoolkit import Instrument, MidiFile, Note
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi.beats import Placement, as_written, moved, place
+from fairseq_meloformer.midi.beats import Placement, as_written, later, moved, place
 from fairseq_meloformer.midi.channels import DRUM_CHANNEL
 from fairseq_meloformer.midi.events import EventFile, FileNote, Player, head, metre_event, note_events
 from fairseq_meloformer.midi.metre import METRES, POSITIONS, index_of, length_of, song_grid, to_positions
@@ -107,7 +107,7 @@ class Arrangement:
         file = self.file.later(added + self.late).edited((), {0: [metre]})
         song = copy(self.song)
         song.tempo_changes = file.song.tempo_changes
-        song.instruments = [_later(track, added) for track in self.song.instruments]
+        song.instruments = [later(track, added) for track in self.song.instruments]
         own = [self.bar * bar for bar in range(bars)]
         lines = [*own, *(line + own[-1] + self.bar for line in self.lines)]
         return Arrangement(file, song, self.roles, self.metre, 0, lines, self.players)
@@ -240,9 +240,3 @@ def _placed(song: MidiFile, metres: Sequence[str], *, believe: bool) -> tuple[Pl
         written = None  # it may have beats only
     placement = written if believe and written else place(song, metres)
     return placement, placement == written
-
-
-def _later(track: Instrument, ticks: int) -> Instrument:
-    later = copy(track)
-    later.notes = [Note(note.velocity, note.pitch, note.start + ticks, note.end + ticks) for note in track.notes]
-    return later

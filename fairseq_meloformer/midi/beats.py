@@ -92,7 +92,8 @@ def place(midi: MidiFile, metres: Sequence[str] = (FOUR_FOUR,)) -> Placement:
     offset, clarity = _grid(song.onset)
     if beats_only and clarity < _CLEAR:
         raise InputError(
-            "A song in 1/4 must have its notes on a grid, to find its bars, but these lie anywhere. Leave the file out."
+            "A song in 1/4 must have its notes on a grid, to find its bars, but these lie anywhere. Quantise them, or "
+            "write the metre into the file."
         )
     if not beats_only and (clarity < _CLEAR or abs(offset) <= _TOLERANCE):
         return as_written(midi, metres)
@@ -191,11 +192,12 @@ def _shifted(midi: MidiFile, signature: TimeSignature, ticks: int) -> MidiFile:
     moved.tempo_changes = [
         replace(change, time=change.time + ticks if change.time else 0) for change in midi.tempo_changes
     ]
-    moved.instruments = [_later(instrument, ticks) for instrument in midi.instruments]
+    moved.instruments = [later(instrument, ticks) for instrument in midi.instruments]
     return moved
 
 
-def _later(instrument: Instrument, ticks: int) -> Instrument:
-    later = copy.copy(instrument)
-    later.notes = [replace(note, start=note.start + ticks, end=note.end + ticks) for note in instrument.notes]
-    return later
+def later(instrument: Instrument, ticks: int) -> Instrument:
+    """An instrument whose notes begin and end so many ticks later."""
+    delayed = copy.copy(instrument)
+    delayed.notes = [replace(note, start=note.start + ticks, end=note.end + ticks) for note in instrument.notes]
+    return delayed

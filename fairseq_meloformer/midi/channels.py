@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from functools import cache
 from typing import Final, NamedTuple
 
 DRUM_CHANNEL: Final = 9
@@ -35,6 +34,7 @@ class Channels:
         self.told = 0
         self._xg = False
         self._changes: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        self._timelines: dict[int, tuple[list[int], list[int], list[Voice]]] = {}
 
     def change(self, channel: int, tick: int, kind: int, value: int) -> None:
         """A change (`BANK`, `PROGRAM` or `RHYTHM`) of a channel."""
@@ -51,9 +51,10 @@ class Channels:
 
     def voices(self, channel: int, spoken: int) -> "_Voices":
         """The voices of a channel for the notes of the track up to whose end `spoken` changes had been told."""
-        return _Voices(*self._timeline(channel), spoken)
+        if channel not in self._timelines:
+            self._timelines[channel] = self._timeline(channel)
+        return _Voices(*self._timelines[channel], spoken)
 
-    @cache  # noqa: B019 - lives as long as the reading of one file
     def _timeline(self, channel: int) -> tuple[list[int], list[int], list[Voice]]:
         """Ticks and numbers of a channel's changes in the order of time, and the voice from each on; one before all."""
         bank, program, rhythm = -1, 0, -1

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi import smf
+from fairseq_meloformer.midi.files import opened
 from fairseq_meloformer.midi.metre import is_compound
 from fairseq_meloformer.midi.notes import DRUMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from miditoolkit import MidiFile
 
@@ -72,22 +72,20 @@ class EventFile:
 
     @classmethod
     def read(cls, path: str | Path) -> EventFile:
-        """Read a file.
+        """Read a file; what was left out of a damaged one is logged as a warning.
 
         Raises:
             InputError: see `files.read`.
         """
-        try:
-            return cls.of(Path(path).read_bytes())
-        except OSError as error:
-            raise InputError(f"A MIDI file must be readable, but {path} is not: {error.strerror}.") from error
-        except InputError as error:
-            raise InputError(f"{path} is not a MIDI file that can be used: {error}.") from None
+        return cls._of(opened(path))
 
     @classmethod
     def of(cls, data: bytes) -> EventFile:
         """From the bytes of a file, see `read`."""
-        song = smf.Song(data)
+        return cls._of(smf.Song(data))
+
+    @classmethod
+    def _of(cls, song: smf.Song) -> EventFile:
         tracks = [[event for event in _events(track.chunk) if event.data[:2] != _END] for track in song.tracks]
         return cls(song.resolution, tracks, [track.last_tick for track in song.tracks])
 

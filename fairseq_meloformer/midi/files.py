@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from miditoolkit import MidiFile
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import write_atomic
-from fairseq_meloformer.midi import smf
 from fairseq_meloformer.midi.metre import POSITIONS, one_metre, song_grid, spelled
 from fairseq_meloformer.midi.notes import Notes, notes
 from fairseq_meloformer.midi.six_tracks import merge_six_tracks
-from fairseq_meloformer.midi.smf import LeftOut
+from fairseq_meloformer.midi.smf import LeftOut, Song
 from fairseq_meloformer.midi.writing import playable, written
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ __all__ = [
     "MidiFile",
     "Notes",
     "bar_lines",
+    "below",
     "merge_six_tracks",
     "metre_of",
     "notes",
@@ -36,9 +36,17 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
+SUFFIXES: Final = (".kar", ".mid", ".midi")
+"""Of MIDI files, in whatever case."""
+
+
+def below(folder: Path) -> list[Path]:
+    """MIDI files in a folder and all folders in it, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
 
 def read(path: str | Path, left_out: list[LeftOut] | None = None) -> MidiFile:
-    """Read a MIDI file: notes, programs, track names, tempi and time signatures.
+    """Read a MIDI file: notes, programs, track names, tempi, time and key signatures, and markers.
 
     Args:
         path: the file.
@@ -47,18 +55,23 @@ def read(path: str | Path, left_out: list[LeftOut] | None = None) -> MidiFile:
     Raises:
         InputError: the file is missing or is not a MIDI file that can be used; names it and says what is wrong.
     """
+    return opened(path, left_out).midi()
+
+
+def opened(path: str | Path, left_out: list[LeftOut] | None = None) -> Song:
+    """What is read of a MIDI file before it is a `MidiFile`; otherwise as `read`."""
     try:
-        midi, missing = smf.parse(Path(path).read_bytes())
+        song = Song(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"A MIDI file must be readable, but {path} is not: {error.strerror}.") from error
     except InputError as error:
         raise InputError(f"{path} is not a MIDI file that can be used: {error}.") from None
     if left_out is not None:
-        left_out.extend(missing)
+        left_out.extend(song.left_out)
     else:
-        for what, where in missing:
+        for what, where in song.left_out:
             _LOG.warning("%s: left out %s (%s)", path, what, where)
-    return midi
+    return song
 
 
 def write(midi: MidiFile, path: str | Path, text: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The key of a song, to move every song to C major or A minor as MuseFormer's training data were."""
+"""MIDI's names of keys, and the key of a song, to move every song to C major or A minor as MuseFormer's data were."""
 
 from typing import Final
 
@@ -24,6 +24,12 @@ def semitones_to_c(pitches: npt.NDArray[np.integer]) -> int:
     if classes[relative_minor] > classes[tonic]:
         return 9 - relative_minor
     return -tonic
+
+
+def key_name(sharps: int, *, minor: bool) -> str:
+    """MIDI's name of the key of so many sharps (-7..7, flats below 0), such as "Bb" or "F#m"."""
+    place = sharps + 1 + 3 * minor  # on the line of fifths, from F
+    return "FCGDAEB"[place % 7] + ("b", "", "#")[place // 7 + 1] + "m" * minor
 
 
 def fold(pitches: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -174,8 +174,8 @@ def main_metre(grid: Grid, allowed: Sequence[str]) -> int:
             times[counted] = times.get(counted, 0.0) + count * LENGTHS[metre]
     if not times:
         raise InputError(
-            f"The song must be in {' or '.join(allowed)}, but is in {spelled(grid.metres[0])}. Allow other metres, "
-            "or use the general vocabulary."
+            f"The song must be in {' or '.join(allowed)}, but is in {spelled(grid.metres[0])}. To prepare it, "
+            "allow other metres or use the general vocabulary."
         )
     return max(times, key=times.__getitem__)
 

@@ -2,8 +2,8 @@
 
 miditoolkit reads a file through one Python object per event, which takes longer than everything else that is done
 with it; this reader walks the bytes once (three times as fast), fills the same `MidiFile`, and says what is wrong
-with a file that it refuses and what it left out of one that it reads. Controllers, pitch bends, lyrics and key
-signatures are not kept: nothing here uses them.
+with a file that it refuses and what it left out of one that it reads. Controllers, pitch bends and lyrics are not kept:
+nothing here uses them.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, NamedTuple
 
-from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
+from miditoolkit import Instrument, KeySignature, Marker, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi.channels import BANK, PROGRAM, Channels, Voice
 from fairseq_meloformer.midi.garbage_collection import paused
+from fairseq_meloformer.midi.keys import key_name
 from fairseq_meloformer.midi.names import decoded
 
 LONGEST_QUARTERS: Final = 100_000
@@ -27,7 +28,8 @@ _EXCLUSIVES: Final = (_EXCLUSIVE, 0xF7)
 _LIVE: Final = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0} | dict.fromkeys(range(0xF8, 0xFF), 0)
 """Messages that belong on a cable and not in a file, and how many bytes follow them."""
 _META: Final = 0xFF
-_TRACK_NAME, _PORT, _END_OF_TRACK, _SET_TEMPO, _TIME_SIGNATURE = 0x03, 0x21, 0x2F, 0x51, 0x58
+_TRACK_NAME, _MARKER, _PORT, _END_OF_TRACK = 0x03, 0x06, 0x21, 0x2F
+_SET_TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE = 0x51, 0x58, 0x59
 
 _HEADER, _TRACK = b"MThd", b"MTrk"
 _HEADER_SIZE: Final = 14
@@ -41,25 +43,6 @@ class LeftOut(NamedTuple):
 
     what: str
     where: str
-
-
-@paused()
-def parse(data: bytes) -> tuple[MidiFile, list[LeftOut]]:
-    """A MidiFile from the bytes of a Standard MIDI File, its changes of tempo and metre sorted by time.
-
-    As miditoolkit does, a note-off ends the oldest sounding note of its pitch, channel and track, and a note without a
-    note-off is left out. Unlike it, tempo changes of several tracks are merged in the order of time, and programs hold
-    for a channel in all tracks (see `Channels`). A track goes on to its end-of-track, whatever length is written before
-    it; an event with impossible data is left out, but a velocity above 127 is 127.
-
-    Returns:
-        The song, and what was left out of it.
-
-    Raises:
-        InputError: the bytes are not a Standard MIDI File in quarters, or break off; says where.
-    """
-    song = Song(data)
-    return song.midi(), song.left_out
 
 
 class NoteEvent(NamedTuple):
@@ -92,20 +75,28 @@ class Track:
 
 
 class Song:
-    """What is read of a file.
+    """What is read of a Standard MIDI File.
+
+    As miditoolkit does, a note-off ends the oldest sounding note of its pitch, channel and track, and a note without a
+    note-off is left out. Unlike it, tempo changes of several tracks are merged in the order of time, and programs hold
+    for a channel in all tracks (see `Channels`). A track goes on to its end-of-track, whatever length is written before
+    it; an event with impossible data is left out, but a velocity above 127 is 127.
 
     Args:
         data: its bytes.
 
     Raises:
-        InputError: see `parse`.
+        InputError: they are not a Standard MIDI File in quarters, break off (says where), or last too long.
     """
 
+    @paused()
     def __init__(self, data: bytes) -> None:
         self.channels = Channels()
         self.tracks: list[Track] = []
         self.tempi: list[TempoChange] = []
         self.metres: list[TimeSignature] = []
+        self.keys: list[KeySignature] = []
+        self.markers: list[tuple[int, bytes]] = []
         self._left_out: dict[tuple[str, str], tuple[int, int | None]] = {}
         data = _unwrapped(data, self)
         self.kind, self.count, self.resolution = _header(data)
@@ -119,6 +110,9 @@ class Song:
             self.leave_out(f"{missing} of the {self.count} tracks that its header counts", "end of the file")
         if self.kind == _INDEPENDENT and sum(bool(track.notes) for track in self.tracks) > 1:
             raise InputError("its tracks are independent pieces (format 2); save each of them as a file of its own")
+        self.max_tick = max(track.last_tick for track in self.tracks) + 1
+        if self.max_tick > LONGEST_QUARTERS * self.resolution:
+            raise InputError(f"it lasts {self.max_tick / self.resolution:.0f} quarters, more than {LONGEST_QUARTERS}")
 
     def leave_out(self, what: str, where: "str | Track") -> None:
         """Note something that is not read; of several of a kind in a track, the number and the first one's tick."""
@@ -139,14 +133,17 @@ class Song:
         """Names of the tracks."""
         return decoded([track.name for track in self.tracks])
 
+    @paused()
     def midi(self) -> MidiFile:
-        """What is to be heard of it."""
+        """What is to be heard of it, and what a score says besides; changes and markers in the order of time."""
         midi = MidiFile(ticks_per_beat=self.resolution)
-        midi.max_tick = max(track.last_tick for track in self.tracks) + 1
-        if midi.max_tick > LONGEST_QUARTERS * self.resolution:
-            raise InputError(f"it lasts {midi.max_tick / self.resolution:.0f} quarters, more than {LONGEST_QUARTERS}")
+        midi.max_tick = self.max_tick
         midi.tempo_changes = _tempo_line(self.tempi)
         midi.time_signature_changes = sorted(self.metres, key=lambda change: change.time)
+        midi.key_signature_changes = sorted(self.keys, key=lambda change: change.time)
+        texts = decoded([text for _, text in self.markers])
+        markers = [Marker(text, tick) for (tick, _), text in zip(self.markers, texts, strict=True)]
+        midi.markers = sorted(markers, key=lambda marker: marker.time)
         for track, name in zip(self.tracks, self.names, strict=True):
             instruments: dict[tuple[int, Voice], Instrument] = {}
             for note, voice in self.voiced(track):
@@ -202,25 +199,21 @@ def _next_track(data: bytes, at: int, song: Song) -> int | None:
     So are other bytes: up to the next track, or up to the end if all tracks that the header counts were there, for the
     rest is then what another file has left on a disk.
     """
-    while at < len(data) and data[at : at + 4] != _TRACK:
-        end = _chunk_end(data, at)
-        if end is None:
-            end = data.find(_TRACK, at) if len(song.tracks) < song.count else -1
-            end = len(data) if end < 0 else end
-            song.leave_out(f"{end - at} bytes that are no track", f"byte {at}")
-        at = end
-    return at if at < len(data) else None
+    end = _past_chunks(data, at)
+    if end is None:
+        end = data.find(_TRACK, at) if len(song.tracks) < song.count else -1
+        end = len(data) if end < 0 else end
+        song.leave_out(f"{end - at} bytes that are no track", f"byte {at}")
+    return end if end < len(data) else None
 
 
-def _chunk_end(data: bytes, at: int) -> int | None:
-    """End of the chunk of another kind that begins here; None if none does: behind it is a chunk, or nothing."""
-    kind, end = data[at : at + 4], at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
-    return end if len(kind) == 4 and kind.isalnum() and _is_boundary(data, end) else None
-
-
-def _is_boundary(data: bytes, at: int) -> bool:
-    """Whether a chunk may end here."""
-    return at == len(data) or data[at : at + 4] == _TRACK or (at < len(data) and _chunk_end(data, at) is not None)
+def _past_chunks(data: bytes, at: int) -> int | None:
+    """Where the chunks of other kinds that begin here end: at a track, or at the end of the data; None if elsewhere."""
+    while at < len(data) and (kind := data[at : at + 4]) != _TRACK:
+        if len(kind) < 4 or not kind.isalnum():
+            return None
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+    return at if at <= len(data) else None
 
 
 def _read_track(data: bytes, at: int, song: Song) -> int:
@@ -231,7 +224,7 @@ def _read_track(data: bytes, at: int, song: Song) -> int:
     number, start = len(song.tracks), at + 8
     size = int.from_bytes(data[at + 4 : start], "big")
     end = start + size
-    if not (believed := _is_boundary(data, end)):
+    if not (believed := _past_chunks(data, end) is not None):
         end = data.find(_TRACK, start)
     chunk = data[start:end] if end >= 0 else data[start:]
     cut = f"track {number} should have {size} bytes, but {start + size - len(data)} of them are missing"
@@ -326,6 +319,14 @@ def _read_meta(song: Song, track: Track, kind: int, payload: bytes) -> None:
         if len(payload) < 2 or not payload[0]:
             raise InputError(f"the time signature at tick {tick} must have a numerator, but is {payload.hex()}")
         song.metres.append(TimeSignature(payload[0], 1 << payload[1], tick))
+    elif kind == _KEY_SIGNATURE:
+        sharps, minor = int.from_bytes(payload[:1], "big", signed=True), payload[1:2]
+        if abs(sharps) > 7 or minor not in {b"\0", b"\1"}:
+            song.leave_out(f"a key signature {payload.hex()}, which names no key", track)
+        else:
+            song.keys.append(KeySignature(key_name(sharps, minor=minor == b"\1"), tick))
+    elif kind == _MARKER:
+        song.markers.append((tick, payload))
 
 
 def _first_port(chunk: bytes) -> int:

@@ -2,8 +2,8 @@
 
 import copy
 import io
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Final
 
 from miditoolkit import Instrument, MidiFile, Note
@@ -20,7 +20,7 @@ _PORTS: Final = 128
 _LONGEST_QUARTER: Final = 0xFFFFFF  # microseconds: a tempo has three bytes
 
 # At one tick: what a note needs comes before it, and a pitch ends before it begins again.
-_OFF, _CONTROL, _ON = range(3)
+_OFF, _CHANGE, _ON = range(3)
 _Event = tuple[int, int, Message | MetaMessage]
 
 
@@ -30,7 +30,7 @@ def playable(midi: MidiFile) -> MidiFile:
     Tracks of one program and name are one instrument, all drums are one kit. Instruments are in the order of a score,
     those without notes left out, no two of one name. A pitch sounds once at a time in an instrument: of notes that
     begin together the longest stays, a later one ends the one before. Every note is loud and long enough to be one (a
-    velocity and a tick of at least 1).
+    velocity and a tick of at least 1). Controllers and bends are left out.
 
     Raises:
         InputError: a number is out of MIDI's range.
@@ -45,11 +45,12 @@ def playable(midi: MidiFile) -> MidiFile:
     song.instruments = [
         _merged(together[voice]) for voice in sorted(together, key=lambda voice: SOUNDS[voice[0]].place)
     ]
-    seen: Counter[str] = Counter()
+    given, taken = {track.name for track in song.instruments}, set[str]()
     for track in song.instruments:
-        seen[track.name] += 1
-        if seen[track.name] > 1:
-            track.name = f"{track.name} {seen[track.name]}"
+        if track.name in taken:
+            numbered = (f"{track.name} {number}" for number in count(2))
+            track.name = next(name for name in numbered if name not in given | taken)
+        taken.add(track.name)
     return song
 
 
@@ -90,8 +91,6 @@ def _merged(tracks: Sequence[Instrument]) -> Instrument:
         merged.name = SOUNDS[DRUMS if first.is_drum else first.program].name
     parts = [note for track in tracks for note in track.notes]
     merged.notes = [_audible(note) for note in one_voice(parts, (note.start for note in parts))]
-    merged.control_changes = [change for track in tracks for change in track.control_changes]
-    merged.pitch_bends = [bend for track in tracks for bend in track.pitch_bends]
     return merged
 
 
@@ -106,9 +105,9 @@ def _conductor(song: MidiFile, text: str) -> list[_Event]:
     events: list[_Event] = [(0, _OFF, MetaMessage("text", text=text))] if text else []
     for metre in song.time_signature_changes:
         signature = MetaMessage("time_signature", numerator=metre.numerator, denominator=metre.denominator)
-        events.append((metre.time, _CONTROL, signature))
+        events.append((metre.time, _CHANGE, signature))
     events += [
-        (key.time, _CONTROL, MetaMessage("key_signature", key=key.key_name)) for key in song.key_signature_changes
+        (key.time, _CHANGE, MetaMessage("key_signature", key=key.key_name)) for key in song.key_signature_changes
     ]
     for change in song.tempo_changes:
         quarter = bpm2tempo(change.tempo) if change.tempo > 0 else 0
@@ -117,17 +116,12 @@ def _conductor(song: MidiFile, text: str) -> list[_Event]:
                 f"A tempo must be between {60e6 / _LONGEST_QUARTER:.2f} and 60,000,000 quarters a minute, but at tick "
                 f"{change.time} it is {change.tempo:g}."
             )
-        events.append((change.time, _CONTROL, MetaMessage("set_tempo", tempo=quarter)))
+        events.append((change.time, _CHANGE, MetaMessage("set_tempo", tempo=quarter)))
     events += [(marker.time, _ON, MetaMessage("marker", text=marker.text)) for marker in song.markers]
     return events
 
 
 def _part(track: Instrument, channel: int) -> Iterable[_Event]:
-    for change in track.control_changes:
-        message = Message("control_change", channel=channel, control=change.number, value=change.value)
-        yield change.time, _CONTROL, message
-    for bend in track.pitch_bends:
-        yield bend.time, _CONTROL, Message("pitchwheel", channel=channel, pitch=bend.pitch)
     for note in track.notes:
         yield note.start, _ON, Message("note_on", channel=channel, note=note.pitch, velocity=note.velocity)
         yield note.end, _OFF, Message("note_off", channel=channel, note=note.pitch, velocity=0)

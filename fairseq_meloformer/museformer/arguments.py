@@ -298,7 +298,8 @@ def arguments_from_config(config: MuseFormerConfig) -> dict[str, Any]:
         "con2con": tuple((pattern.near,) for pattern in config.patterns),
         "con2sum": tuple((pattern.far,) for pattern in config.patterns),
         "take_bos_as_bar": config.chunking == "bosbar",
-        "beat_mask_ts": config.offbeat_ids == _pair(general().range("s")),
+        # The published vocabulary has no time signatures: a model of it that masks theirs masks none.
+        "beat_mask_ts": config.offbeat_ids in (_pair(published().range("s")), _pair(general().range("s"))),
         "injection_scope": config.scope,
         "injection_ahead": config.ahead,
         "most_bars": config.most_bars,

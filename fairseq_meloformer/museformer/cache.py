@@ -1,4 +1,4 @@
-"""Exact incremental decoding (spec section 9): one new token per song and step, songs at different bars.
+"""Exact incremental decoding: one new token per song and step, songs at different bars.
 
 Per song there is one *window*: the keys and values of everything that the current bar may read, followed by the bar's
 own tokens. A step appends one key and attends to the window. Only a bar line changes what can be read, and only then is
@@ -213,7 +213,7 @@ class DecodingCache:
                 group.open_bar(row, row, bar, _stacked(own))
 
     def _end_bars(self, rows: Sequence[int]) -> None:
-        """Summarise the bars that have just ended in these rows, and open the next ones (spec section 9)."""
+        """Summarise the bars that have just ended in these rows, and open the next ones."""
         model = self.model
         bars = torch.tensor([self.bar[row] for row in rows], device=self._beats.device)
         songs = torch.tensor([self.songs[row] for row in rows], device=self._beats.device)

@@ -10,7 +10,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,10 @@ class Loaded:
     Attributes:
         config: what it is made of.
         parameters: distinct parameters by their core name (no `decoder.`, `reg_*` for shared ones).
-        info: where it came from: "path", "form" ("directory", "fairseq 0.10", "fairseq 0.12") and, if known, "updates".
     """
 
     config: MuseFormerConfig
     parameters: dict[str, Tensor]
-    info: dict[str, Any]
 
 
 def canonical(name: str) -> str:
@@ -79,15 +77,16 @@ def load(path: str | Path, vocabulary: Vocabulary | None = None) -> Loaded:
 
     Args:
         path: file or directory, or a Hub id.
-        vocabulary: of a fairseq checkpoint, if it has another size than the two that MuseFormer was published with.
+        vocabulary: that a fairseq checkpoint was trained with, if it has another size than the two that MuseFormer was
+            published with; a directory says itself which one it needs.
 
     Raises:
         InputError: nothing there that can be read, with what is missing and what to do; a variant of MuseFormer that
-            this implementation does not have; a pickle that holds more than numbers and arguments.
+            this implementation does not have; a pickle that holds more than numbers and arguments; another vocabulary.
     """
     path = hub.local(path)
     if path.is_dir() or path.name == WEIGHTS:
-        return _load_directory(path if path.is_dir() else path.parent)
+        return _load_directory(path if path.is_dir() else path.parent, vocabulary)
     if not path.is_file():
         raise InputError(f"a MuseFormer must be a directory with {WEIGHTS} and {CONFIG} or a fairseq .pt; no {path}")
     return _from_state(path, read_state(path, mmap=True), vocabulary)
@@ -113,8 +112,10 @@ def read_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     except Exception as error:  # a broken or hostile file makes torch raise whatever it likes
         raise InputError(f"{path} must be a fairseq checkpoint, but cannot be read as one: {error!r}") from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
-        found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        found = f"entries like {sorted(map(str, state))[:3]}" if isinstance(state, dict) else type(state).__name__
         raise InputError(f"{path} must be a fairseq checkpoint with 'model' and 'args' or 'cfg', but holds {found}")
+    if other := [name for name in state["model"] if not isinstance(name, str)]:
+        raise InputError(f"{path} must hold parameters by their names, which are strings, but {other[:3]} are none")
     return state
 
 
@@ -134,7 +135,7 @@ def _refusal(path: str | Path) -> str:
 
 
 def _from_state(path: Path, state: Mapping[str, Any], vocabulary: Vocabulary | None) -> Loaded:
-    arguments, form = _arguments(path, state)
+    arguments = _arguments(path, state)
     if other := [name for name, value in state["model"].items() if not isinstance(value, Tensor)]:
         raise InputError(f"{path} must hold a MuseFormer, whose parameters are tensors; {other[:3]} are none")
     parameters = _distinct(path, state["model"])
@@ -146,9 +147,10 @@ def _from_state(path: Path, state: Mapping[str, Any], vocabulary: Vocabulary | N
         )
     vocabulary = vocabulary or vocabulary_of(len(embedding))
     if vocabulary is None or len(vocabulary) != len(embedding):
+        known = f"the given vocabulary has {len(vocabulary)}" if vocabulary else "published ones have 560 or 1024"
         raise InputError(
-            f"{path} was trained with {len(embedding)} symbols, which is neither published vocabulary (560, 1024)"
-            f"{f' nor the given one ({len(vocabulary)})' if vocabulary else ''}; give its dict.txt with --dict"
+            f"{path} was trained with {len(embedding)} symbols, but {known}; give its dict.txt by "
+            f"meloformer convert {path} DIR --dict dict.txt, and then use DIR"
         )
     try:
         config = config_from_arguments(arguments, vocabulary)
@@ -158,20 +160,13 @@ def _from_state(path: Path, state: Mapping[str, Any], vocabulary: Vocabulary | N
         raise InputError(f"{path} must have the arguments of a MuseFormer's training, but {error}") from error
     # Copies: the file may be rewritten while the model is in use.
     parameters = {name: tensor.clone() for name, tensor in parameters.items()}
-    return Loaded(config, parameters, {"path": str(path), "form": form, "updates": _updates(state)})
+    return Loaded(config, parameters)
 
 
-def _updates(state: Mapping[str, Any]) -> int | None:
-    match state.get("optimizer_history"):
-        case [*_, {"num_updates": int(updates)}]:
-            return updates
-    return None
-
-
-def _arguments(path: Path, state: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The arguments of training and which fairseq wrote them."""
+def _arguments(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of training: `args` in fairseq 0.10, parts of `cfg` since 0.12."""
     if isinstance(state.get("args"), argparse.Namespace):
-        return vars(state["args"]), "fairseq 0.10"
+        return dict(vars(state["args"]))
     cfg = state.get("cfg")
     if isinstance(cfg, Mapping):
         parts = [cfg.get("task"), cfg.get("model")]
@@ -179,7 +174,7 @@ def _arguments(path: Path, state: Mapping[str, Any]) -> tuple[dict[str, Any], st
         for part in parts:
             if isinstance(part, argparse.Namespace | Mapping):
                 merged |= vars(part) if isinstance(part, argparse.Namespace) else part
-        return merged, "fairseq 0.12"
+        return merged
     raise InputError(f"{path} must say how it was trained in 'args' or 'cfg', but holds only {sorted(map(str, state))}")
 
 
@@ -200,15 +195,20 @@ def _distinct(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return parameters
 
 
-def _load_directory(directory: Path) -> Loaded:
+def _load_directory(directory: Path, vocabulary: Vocabulary | None) -> Loaded:
     for needed in (WEIGHTS, CONFIG):
         if not (directory / needed).is_file():
             raise InputError(_missing(directory, needed))
-    fields = weights.read_fields(directory)
-    fields.pop("model_type", None)
-    config = weights.checked(MuseFormerConfig, fields, str(directory / CONFIG))
-    stored = weights.read_tensors(directory / WEIGHTS)
-    return Loaded(config, _distinct(directory, stored), {"path": str(directory), "form": "directory"})
+    config = weights.checked(MuseFormerConfig, weights.read_fields(directory), str(directory / CONFIG))
+    if vocabulary is not None:
+        if len(vocabulary) != config.vocabulary_size or config.vocabulary_sha256 not in {"", vocabulary.sha256}:
+            raise InputError(
+                f"the vocabulary of {directory} must be the one that it was trained with, "
+                f"{config.vocabulary_sha256[:12] or 'unknown'} ({config.vocabulary_size} symbols), "
+                f"received {vocabulary.sha256[:12]} ({len(vocabulary)} symbols)"
+            )
+        config = replace(config, vocabulary_sha256=vocabulary.sha256)
+    return Loaded(config, _distinct(directory, weights.read_tensors(directory / WEIGHTS)))
 
 
 def _missing(directory: Path, needed: str) -> str:

@@ -1,4 +1,4 @@
-"""One layer of MuseFormer: two streams, regular tokens and one summary token per bar (spec section 5).
+"""One layer of MuseFormer: two streams, regular tokens and one summary token per bar.
 
 Both streams share their projections, so the shared modules appear under two names (`reg_*` and `sum_*`), as in the
 published checkpoint.
@@ -27,7 +27,7 @@ class LayerOutput:
     Attributes:
         tokens: (..., tokens, dim) the regular stream.
         summaries: (..., finished bars, dim) the summary stream; what comes out of the last layer is never used.
-        summarised: (..., finished bars, dim) the summary tokens themselves, s2 of spec section 5.3.
+        summarised: (..., finished bars, dim) the summary tokens themselves, before the output projection.
         key, value: (..., tokens, heads, head_dim) of the regular stream.
         key2, value2: (..., rows, heads, head_dim) of the summaries that were read, injected ones included.
     """
@@ -61,7 +61,7 @@ class SelfAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Upstream's initialisation (spec section 6)."""
+        """Upstream's initialisation."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, gain=1.0 if "out_proj" in name else 1 / math.sqrt(2))
@@ -118,7 +118,7 @@ class Layer(nn.Module):
         return x + self._drop(self.reg_fc2(hidden))
 
     def summarise(self, summaries: Tensor, key: Tensor, value: Tensor, attention: Attention) -> Tensor:
-        """The summary tokens (..., finished bars, dim), s2 of spec section 5.3; `key` and `value` are the tokens'."""
+        """The summary tokens (..., finished bars, dim) of `LayerOutput`; `key` and `value` are the tokens'."""
         query, own_key, own_value = self.self_attn.project(self.norm(summaries), "sum")
         return attention(query, _joined(own_key, key), _joined(own_value, value), self._attention_dropout)
 

@@ -146,7 +146,7 @@ class Layout:
         return attention_to_bar(places, self.keep.device)
 
     def token_attention(self, pattern: BarPattern, reading: Reading | None, extra: int) -> AttentionByBar:
-        """What tokens read (spec section 4); keys are [summaries, then so many that the reading adds; tokens]."""
+        """What tokens read; keys are [summaries, then so many that the reading adds; tokens]."""
         if reading is not None:
             pattern = reading.pattern(pattern)
         added = () if reading is None else reading.extra
@@ -183,7 +183,7 @@ def lay_out(tokens: Tensor, chunking: Chunking, config: MuseFormerConfig, first_
 
     Args:
         tokens: (batch, length) ids, each song begins with BOS (`</s>`) and is padded on the right with PAD.
-        chunking: "infer", "train" or "bosbar" (spec section 2).
+        chunking: see `MuseFormer.forward`.
         config: of the model the ids are for.
         first_bars: (batch,) the number of each song's first bar; 0 if None.
 
@@ -231,7 +231,7 @@ def latest_beats(tokens: Tensor, config: MuseFormerConfig) -> Tensor:
 
 
 def beat_ids(tokens: Tensor, latest: Tensor, config: MuseFormerConfig) -> Tensor:
-    """Beat ids (spec section 2): the latest beat, but 0 for special tokens, `b-*` and `config.offbeat_ids`."""
+    """Beat ids: the latest beat, but 0 for special tokens, `b-*` and `config.offbeat_ids`."""
     first, end = config.offbeat_ids
     without = (tokens <= BAR_END) | ((tokens >= first) & (tokens < end))
     return latest.masked_fill(without, 0)

@@ -46,7 +46,7 @@ class MuseFormer(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Upstream's initial values (spec section 6), but for the embeddings.
+        """Upstream's initial values, but for the embeddings.
 
         Upstream draws those from N(0, 1) and then scales by sqrt(token_dim), beside which bar and beat are too faint
         to be learned from in a short training.
@@ -207,7 +207,7 @@ def pads(device: torch.device) -> bool:
 
 
 def sinusoid(ids: Tensor, dim: int, like: Tensor) -> Tensor:
-    """Sinusoidal embedding [sin | cos] of ids (..., ) -> (..., dim); id 0 is all zeros (spec section 3)."""
+    """Sinusoidal embedding [sin | cos] of ids (..., ) -> (..., dim); id 0 is all zeros."""
     half = dim // 2
     steps = torch.arange(half, dtype=torch.float32, device=ids.device)
     angles = ids[..., None].float() * torch.exp(steps * -(math.log(10000) / (half - 1)))

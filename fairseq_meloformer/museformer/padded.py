@@ -72,7 +72,7 @@ class PaddedLayout:
         return AttentionByMask(torch.cat([own, (bars[:, None] == self.summary_bars[..., None]) & there], 2))
 
     def token_attention(self, pattern: BarPattern, reading: Reading | None, extra: int) -> AttentionByMask:
-        """What tokens read (spec section 4); keys are [summaries, then so many that the reading adds; tokens].
+        """What tokens read; keys are [summaries, then so many that the reading adds; tokens].
 
         It is looked up once for each bar, (batch, bars + 1, keys), and then spread over the bar's tokens.
         """
@@ -88,13 +88,14 @@ class PaddedLayout:
         near, far = _tables(pattern, own + extra + 2, device)
         summary, plan, note = (bars - keys[:, None] for keys in (self.summary_bars, added, self.token_bars))
         ahead = -1 if reading is None else reading.ahead
+        planned = (plan <= 0) & (-plan <= ahead) & (added[:, None] < NOWHERE)
         notes = _looked_up(near, note)
         if self.chunking != "bosbar":
             notes[..., 0] = True  # all read the begin-of-song token, which stands outside the bars
         by_bar = torch.cat(
             [
                 _looked_up(far, summary),
-                torch.where(added[:, None] < 0, _looked_up(far, plan), (plan <= 0) & (-plan <= ahead)),
+                torch.where(added[:, None] < 0, _looked_up(far, plan), planned),
                 notes,
             ],
             2,

@@ -32,7 +32,6 @@ class Sampling:
         top_k: only so many of the likeliest tokens; 0 for all, 1 for greedy decoding.
         top_p: only the likeliest tokens that together have this probability.
         logit_guidance: W of u + W (c - u), with c the logits under injection and u those without; 1 is plain injection.
-        min_tokens: a song does not end before it has so many.
         max_tokens: a song is cut off at so many, prompt included.
     """
 
@@ -40,7 +39,6 @@ class Sampling:
     top_k: int = 32
     top_p: float = 0.98
     logit_guidance: float = 1.0
-    min_tokens: int = 0
     max_tokens: int = 20480
 
     def __post_init__(self) -> None:
@@ -157,21 +155,19 @@ def generate(
     recalling = None if recall is None else recall.start(prompts)
     followers = [follower for follower in (grammar, biased, recalling) if follower is not None]
     while True:
-        lengths = [len(songs[song]) for song in active]
         logits = _guided(cache.logits, sampling)
         if recalling is not None:
             logits = recalling.mixed(logits)
         if biased is not None and grammar is not None:
             logits = logits + biased.now(grammar.bars)
-        logits = _allowed_logits(logits, lengths, sampling, grammar)
-        tokens = choose(logits, uniform.draw(), sampling)
+        tokens = choose(_allowed_logits(logits, grammar), uniform.draw(), sampling)
         going = _extend(songs, active, tokens.tolist(), sampling, on_bar)
         if not going:
             break
         if len(going) < len(active):
-            active, tokens = [active[row] for row in going], tokens[going]
             uniform.select(going)
-            cache.select([*going, *(row + len(lengths) for row in going)] if sampling.guided else going)
+            cache.select([*going, *(row + len(active) for row in going)] if sampling.guided else going)
+            active, tokens = [active[row] for row in going], tokens[going]
             for follower in followers:
                 follower.select(going)
         for follower in followers:
@@ -211,13 +207,11 @@ def _guided(logits: Tensor, sampling: Sampling) -> Tensor:
     return unconditional + sampling.logit_guidance * (conditional - unconditional)
 
 
-def _allowed_logits(logits: Tensor, lengths: list[int], sampling: Sampling, grammar: "Grammar | None") -> Tensor:
+def _allowed_logits(logits: Tensor, grammar: "Grammar | None") -> Tensor:
     if grammar is not None:
         return logits.masked_fill(~grammar.allowed(), -torch.inf)
     logits = logits.clone()
     logits[:, PAD] = -torch.inf
-    early = torch.tensor([length < sampling.min_tokens for length in lengths], device=logits.device)
-    logits[:, END] = logits[:, END].masked_fill(early, -torch.inf)
     return logits
 
 
@@ -231,7 +225,7 @@ def _extend(
     """Add the tokens to their songs; rows whose songs go on."""
     going = []
     for row, (song, token) in enumerate(zip(active, tokens, strict=True)):
-        if token == END:
+        if token == END or len(songs[song]) >= sampling.max_tokens:  # a prompt may be so long by itself
             continue
         songs[song].append(token)
         if token == BAR_END and on_bar is not None:

@@ -45,7 +45,7 @@ class BridgeDataset(SortedDataset):
             raise InputError(
                 f"a bridge is trained on songs with captions, but of the {len(songs)} songs of the subset "
                 f"{songs.directory.name!r} in {songs.directory.parent} none has any: give meloformer prepare "
-                "--describe K, or --captions FILE with songs of this subset, and extract again"
+                "--describe K, or --captions FILE with songs of this subset, and extract them to a new store"
             )
 
     def texts(self) -> Iterator[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MODEL = "summary_bridge"
 _NETWORK = NetworkConfig()
 _PROCESS = BridgeProcess()
+_FIXED = ("museformer", "layers", "dim", "encoder_identity", "text_dim")  # by what a bridge is trained for
 
 
 @dataclass
@@ -59,15 +60,21 @@ class BridgeModelConfig(FairseqDataclass):
 class SummaryBridgeModel(BaseFairseqModel):
     """A bridge in training.
 
+    Args:
+        bridge: what is trained.
+        decay: of the average.
+        tuned: whether its training begins from another bridge, which may be of another MuseFormer or text encoder.
+
     Attributes:
         bridge: what is trained.
         ema: its average; validation and sampling use it.
     """
 
-    def __init__(self, bridge: Bridge, decay: float) -> None:
+    def __init__(self, bridge: Bridge, decay: float, *, tuned: bool = False) -> None:
         super().__init__()
         self.bridge = bridge
         self.ema = Ema(bridge, decay)
+        self._tuned = tuned
         # In an earlier run of the same training, and when this one began.
         self._spent, self._began = 0.0, time.process_time()
 
@@ -93,7 +100,7 @@ class SummaryBridgeModel(BaseFairseqModel):
         )
         bridge = Bridge(config)
         task.fit(bridge)
-        return cls(bridge, cfg.average_decay)
+        return cls(bridge, cfg.average_decay, tuned=bool(task.cfg.finetune_from_model))
 
     def get_extra_state(self) -> dict[str, Any]:
         """What the bridge is made of, so that a checkpoint can be read without fairseq, and what it cost."""
@@ -101,7 +108,19 @@ class SummaryBridgeModel(BaseFairseqModel):
         return {STATE: dataclasses.asdict(self.bridge.config), SECONDS: spent}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Go on counting the seconds; the configuration is the command line's."""
+        """Go on counting the seconds; the configuration is the command line's.
+
+        Raises:
+            InputError: the state is that of a bridge for another MuseFormer or text encoder.
+        """
+        known, here = state.get(STATE, {}), dataclasses.asdict(self.bridge.config)
+        other = [name for name in _FIXED if known.get(name) and here[name] and known[name] != here[name]]
+        if other and not self._tuned:
+            raise InputError(
+                "a bridge goes on being trained for the MuseFormer and the text encoder that it began with, but "
+                f"{' and '.join(f'{name} was {known[name]!r} and is {here[name]!r} here' for name in other)}: give the "
+                "store and --text-encoder that it began with, or another --save-dir"
+            )
         self._spent, self._began = float(state.get(SECONDS, 0.0)), time.process_time()
 
     def max_positions(self) -> None:

@@ -22,6 +22,7 @@ from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.plugin.bridge_dataset import BridgeDataset
 from fairseq_meloformer.plugin.bridge_model import MODEL, SummaryBridgeModel
 from fairseq_meloformer.plugin.composing import ComposingConfig, ComposingPart
+from fairseq_meloformer.plugin.options import refuse_half_precision
 from fairseq_meloformer.summaries.extraction import STATISTICS, fingerprint
 from fairseq_meloformer.summaries.statistics import Statistics, principal_components
 from fairseq_meloformer.summaries.store import SummaryStore
@@ -50,6 +51,10 @@ class SummaryBridgeConfig(ComposingConfig):
     )
     seed: int = II("common.seed")
     cpu: bool = II("common.cpu")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
 
 
 @register_task(MODEL, dataclass=SummaryBridgeConfig)
@@ -58,7 +63,16 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
 
     @cached_property
     def store(self) -> SummaryStore:
-        """The store to train on."""
+        """The store to train on.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not Path(self.cfg.data).exists():
+            raise InputError(
+                f"{self.cfg.data} must be a store of summaries to train on, or a file of prompts to compose to; there "
+                "is no such folder or file"
+            )
         return SummaryStore(self.cfg.data)
 
     @cached_property
@@ -107,9 +121,15 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         self.datasets[split] = dataset
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:  # noqa: ANN401
-        """Build a bridge for training, or a MuseFormer for composing."""
+        """Build a bridge for training, or a MuseFormer for composing.
+
+        Raises:
+            InputError: training in half precision in fairseq's ways.
+        """
         if not str(getattr(cfg, "_name", "") or getattr(cfg, "arch", "")).startswith(MODEL):
             self.set_vocabulary(cfg)
+        elif not from_checkpoint:
+            refuse_half_precision(self.cfg, "bridge")
         model: nn.Module = super().build_model(cfg, from_checkpoint)
         return model
 
@@ -139,7 +159,7 @@ class SummaryBridgeTask(ComposingPart, FairseqTask):
         if bridge.asked is not None and not any("positions" in songs.metadata(i) for i in range(len(songs))):
             raise InputError(
                 f"--attributes needs a store whose songs say where they lie in their corpus (positions), but none in "
-                f"{self.store.directory} does: prepare the data again with this version, and extract it anew"
+                f"{self.store.directory} does: prepare the data again with this version, and extract it to a new store"
             )
         components = None
         if bridge.config.components:

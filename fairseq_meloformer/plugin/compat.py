@@ -102,6 +102,8 @@ def _messages() -> None:
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, InputError | OSError):
             sys.stderr.write(f"error: {in_words(error)}\n")
+        elif isinstance(error.__context__, InputError):  # fairseq's trainer hides for what it refuses a checkpoint
+            sys.stderr.write(f"error: {error.__context__}\n")
         else:
             sys.__excepthook__(kind, error, trace)
 
@@ -250,10 +252,13 @@ def _reading_directories(load_checkpoint: Function) -> Function:
     """Let fairseq-train start from a directory, which it takes for a missing file, and then silently from scratch.
 
     And let --stop-time-hours count this training alone, not that of the model which it tunes: it would end at once.
+    And where it goes on from --restore-file, let the model that it began from still be named: its sizes count.
     """
 
     @functools.wraps(load_checkpoint)
     def load(cfg: Any, trainer: Any, **passthrough: Any) -> Any:  # noqa: ANN401
+        if cfg.restore_file != checkpoints.LAST:
+            cfg.finetune_from_model = None
         begins = cfg.finetune_from_model and not (Path(cfg.save_dir) / "checkpoint_last.pt").exists()
         for name in ("finetune_from_model", "restore_file"):
             given = cfg[name]

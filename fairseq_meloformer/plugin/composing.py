@@ -231,7 +231,8 @@ class ComposingPart:
     def _sampled(self, args: Any) -> argparse.Namespace:  # noqa: ANN401  fairseq's generation configuration
         """The arguments with fairseq's own options of drawing."""
         sampled = {
-            "temperature": args.temperature,
+            # Nobody knows whether fairseq's usual one was given: it leaves an existing piece's.
+            "temperature": None if args.temperature == 1 else args.temperature,
             "top_k": max(args.sampling_topk, 0) if args.sampling else 1,
             "top_p": args.sampling_topp if args.sampling and args.sampling_topp > 0 else 1.0,
         }

@@ -1,6 +1,7 @@
 """The task `summary_extraction`: fairseq-generate runs the frozen model over songs and keeps their summaries."""
 
 import argparse
+import hashlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from fairseq_meloformer.jobs import JsonlLog, read_jsonl
 from fairseq_meloformer.museformer.arguments import TASK
 from fairseq_meloformer.plugin import museformer_task  # noqa: F401  registers the task that this one derives from
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
+from fairseq_meloformer.stamps import sha256_file
 from fairseq_meloformer.summaries.extraction import core, extract, fingerprint, finish, sizes
 from fairseq_meloformer.summaries.store import DTYPES, StoreHeader, SummaryStore
 from fairseq_meloformer.summaries.writer import StoreWriter
@@ -61,6 +63,7 @@ class SummaryExtractionTask(Base):
         path = directory / f"{split}.items.jsonl"
         self.ids = _ids(path, len(songs))
         self.items = JsonlLog(path)
+        self.source = _hash_of(directory / f"{split}.bin", path)
 
     @property
     def store(self) -> Path:
@@ -90,7 +93,8 @@ class SummaryExtractionTask(Base):
         """Open the store for the model; nothing is generated.
 
         Raises:
-            InputError: more than one model, or a store that another model, vocabulary or version has made.
+            InputError: more than one model, or a store that another model, vocabulary or version has made or that is
+                made of other songs or descriptions.
         """
         if len(models) != 1:
             raise InputError(f"summaries are extracted from one model, received {len(models)} in --path")
@@ -103,7 +107,7 @@ class SummaryExtractionTask(Base):
             chunking=ours.config.chunking if ours is not None else "infer",
             dtype=self.args.summary_dtype,
         )
-        self.writer = StoreWriter(self.store, self.subset, header, rank=self.rank)
+        self.writer = StoreWriter(self.store, self.subset, header, rank=self.rank, source=self.source)
 
     def inference_step(
         self,
@@ -155,6 +159,11 @@ class _Batches:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         yield from self._batches
         self._at_end()
+
+
+def _hash_of(*paths: Path) -> str:
+    """One hash of the content of all these files that are there."""
+    return hashlib.sha256("".join(sha256_file(path) for path in paths if path.is_file()).encode()).hexdigest()
 
 
 def _ids(path: Path, songs: int) -> list[str]:

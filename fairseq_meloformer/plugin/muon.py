@@ -27,10 +27,10 @@ def mark(layers: nn.Module) -> None:
 
 
 class MuonAndAdamW(Optimizer):
-    """One optimiser of two parameter groups, each of which PyTorch's own makes its steps with.
+    """One optimiser of one or two parameter groups, each of which PyTorch's own makes its steps with.
 
     Args:
-        params: of a model; those that `mark` has marked are the first group.
+        params: of a model; those that `mark` has marked are the first group, all others, if there are any, the second.
         momentum: of Muon.
         betas: of AdamW.
         weight_decay: of both.
@@ -49,7 +49,9 @@ class MuonAndAdamW(Optimizer):
             raise InputError("--optimizer muon needs a museformer_lm with layers to train: take adam for all else")
         # nesterov and five steps of Newton-Schulz, as published
         muon = torch.optim.Muon(matrices, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        self._inner = (muon, AdamW(others, betas=betas, weight_decay=weight_decay))
+        self._inner: list[Optimizer] = [muon]
+        if others:
+            self._inner.append(AdamW(others, betas=betas, weight_decay=weight_decay))
         super().__init__([inner.param_groups[0] for inner in self._inner], {})
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

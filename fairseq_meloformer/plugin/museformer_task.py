@@ -25,7 +25,9 @@ from fairseq_meloformer.museformer.config import CHUNKINGS, FEWEST_BARS, Chunkin
 from fairseq_meloformer.museformer.precision import autocast
 from fairseq_meloformer.plugin import native
 from fairseq_meloformer.plugin.museformer_dataset import MuseFormerDataset
+from fairseq_meloformer.plugin.options import refuse_half_precision
 from fairseq_meloformer.plugin.song_variations import SongVariations
+from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 _SAMPLE = 2000  # training songs whose bars are counted
@@ -101,16 +103,8 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             InputError: no such model, or training in half precision in fairseq's ways.
         """
         if not from_checkpoint:  # whose own options say how it was trained: published ones were in half precision
-            self._refuse_half_precision()
-        start = None
-        if path := getattr(args, "finetune_from_model", None):
-            start = checkpoints.load(path).config
-            known = arguments_from_config(start)
-            for name in SIZES:
-                setattr(args, name, known[name])
-                setattr(self.args, name, known[name])
-        if not from_checkpoint:
-            self._note_training(args, start)
+            refuse_half_precision(self.args, "MuseFormer")
+            self._note_training(args, self._start(args))
         model = super().build_model(args, from_checkpoint)
         self.config: MuseFormerConfig = model.decoder.config
         if getattr(self.args, "train_summary_projections_only", False):
@@ -118,6 +112,19 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
             for projection in chain.from_iterable(summary_projections(model).values()):
                 projection.requires_grad_(requires_grad=True)
         return model
+
+    def _start(self, args: argparse.Namespace) -> MuseFormerConfig | None:
+        """The model that training begins from, if any; its sizes become those of `args`."""
+        path = getattr(args, "finetune_from_model", None)
+        if not path:
+            return None
+        # With the symbols of the data: in no others could it be trained on them.
+        start = checkpoints.load(path, Vocabulary.of_dictionary(self.dictionary.symbols)).config
+        known = arguments_from_config(start)
+        for name in SIZES:
+            setattr(args, name, known[name])
+            setattr(self.args, name, known[name])
+        return start
 
     def _note_training(self, args: argparse.Namespace, start: MuseFormerConfig | None) -> None:
         """Let the checkpoints say in which scope this training makes plans heard, and how many bars it makes known."""
@@ -137,13 +144,6 @@ class MuseFormerLanguageModelingTask(LanguageModelingTask):
         cut = getattr(self.args, "truncate_train", None)
         bars = sorted(int((songs[index][:cut] == bar).sum()) for index in range(0, len(songs), step))
         return bars[int(0.95 * len(bars))]
-
-    def _refuse_half_precision(self) -> None:
-        if given := [f"--{name}" for name in ("fp16", "bf16", "amp") if getattr(self.args, name, False)]:
-            raise InputError(
-                f"{' and '.join(given)} must not be given to train a MuseFormer: weights stay in float32, and products "
-                "are in bfloat16 without being asked wherever that is faster"
-            )
 
     def train_step(self, sample: Sample, model: Any, criterion: Criterion, *more: Any, **others: Any) -> Result:  # noqa: ANN401
         """Forward and backward, with products in bfloat16 where that is faster."""

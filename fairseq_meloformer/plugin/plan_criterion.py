@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from fairseq import utils
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
 from fairseq.logging import metrics
@@ -187,7 +188,7 @@ def _readers(task: Any, weight: float, *, through: bool) -> AttributeReaders | N
         return None
     if not through:
         raise InputError("--attribute-weight needs --plan-through: otherwise nothing trains the summaries")
-    task.quantiles = Quantiles.load(Path(task.args.data) / "quantiles.json")
+    task.quantiles = Quantiles.load(Path(utils.split_paths(task.args.data)[0]) / "quantiles.json")
     return AttributeReaders(task.config.layers, task.config.dim)
 
 

@@ -1,4 +1,7 @@
-"""The embedded default: a MuseFormer and its bridge, as safetensors with config.json and a model card each."""
+"""The embedded default, as safetensors with config.json and a model card each: a MuseFormer and its bridge.
+
+Beside them lies the probe that reads prompts, `words.probe.DEFAULT`.
+"""
 
 from pathlib import Path
 

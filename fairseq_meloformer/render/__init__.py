@@ -1,1 +1,1 @@
-"""Music to see and hear: piano rolls and sound."""
+"""Music to see, hear and read: piano rolls, sound, scores, pages, and tables and figures of what is measured."""

@@ -50,9 +50,9 @@ _REVERB_SECONDS = 1.1
 _REVERB_LEVEL = 0.16
 _PIECE = 1 << 18  # frames that are worked on at once
 _FRAME_BYTES = 8
-_CONTROLS = {6, 7, 10, 11, 38, 100, 101}  # volume, pan, expression, pitch-bend range; TinySoundFont has no pedal
+_AT_ONCE = 1 << 18  # frames that are asked of the synthesiser: a multiple of the 64 that it works on itself
 
-# Where each family of eight programs sits between left (0) and right (127) unless the file says so itself.
+# Where each family of eight programs sits between left (0) and right (127).
 _SEATS = (58, 48, 72, 84, 64, 40, 52, 78, 70, 66, 54, 60, 74, 44, 80, 64)
 
 
@@ -160,12 +160,7 @@ def _events(midi: MidiFile, synth: Synth, bank: int) -> Iterator[Event]:
         _seat(synth, bank, channel, instrument)
         for note in instrument.notes:
             yield note.end, 0, functools.partial(synth.noteoff, channel, note.pitch)
-            yield note.start, 2, functools.partial(synth.noteon, channel, note.pitch, note.velocity)
-        for change in instrument.control_changes:
-            if change.number in _CONTROLS:
-                yield change.time, 1, functools.partial(synth.control_change, channel, change.number, change.value)
-        for bend in instrument.pitch_bends:
-            yield bend.time, 1, functools.partial(synth.pitchbend, channel, bend.pitch + 8192)
+            yield note.start, 1, functools.partial(synth.noteon, channel, note.pitch, note.velocity)
 
 
 def _seat(synth: Synth, bank: int, channel: int, instrument: Instrument) -> None:
@@ -180,11 +175,16 @@ def _played(synth: Synth, frames: NDArray[np.int_], acts: list[Callable[[], obje
     """Run the synthesiser from event to event and on through the tail."""
     now = 0
     for frame, act in zip(frames.tolist(), acts, strict=True):
-        if frame > now:
-            yield np.frombuffer(synth.generate(frame - now), np.float32).reshape(-1, 2)
-            now = frame
+        yield from _run(synth, frame - now)
+        now = frame
         act()
-    yield np.frombuffer(synth.generate(round(_TAIL_SECONDS * RATE)), np.float32).reshape(-1, 2)
+    yield from _run(synth, round(_TAIL_SECONDS * RATE))
+
+
+def _run(synth: Synth, frames: int) -> Sound:
+    """Run the synthesiser for so many frames."""
+    for start in range(0, frames, _AT_ONCE):
+        yield np.frombuffer(synth.generate(min(_AT_ONCE, frames - start)), np.float32).reshape(-1, 2)
 
 
 def _in_blocks(sound: Sound, size: int) -> Sound:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import shutil
 import subprocess
 import tempfile
@@ -53,6 +54,8 @@ _DRUMS: Final = {
 _OTHER_DRUM: Final = ("D5", "diamond")
 _LOUDNESS: Final = ((36, "p"), (56, "mp"), (80, "mf"), (104, "f"), (127, "ff"))
 """The highest mean velocity of each dynamic."""
+_NO_XML: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML file may have (XML 1.0, section 2.2)."""
 _TIES: Final = {(False, True): "start", (True, True): "continue", (True, False): "stop"}
 """Type of a tie by whether the note goes on from the figure before, and into the next."""
 
@@ -60,7 +63,8 @@ _TIES: Final = {(False, True): "start", (True, True): "continue", (True, False):
 def write(midi: MidiFile, path: str | Path, title: str = "") -> None:
     """Write the score of a song as MusicXML, a part for each instrument of `playable`.
 
-    Tempi, markers and the key signature are the song's; where it has none, the signature is that of the measured key.
+    Tempi, markers and the (first) key signature are the song's; where it has none, the signature is that of the
+    measured key. Control characters, which XML cannot have, are left out of title, names and markers.
 
     Raises:
         InputError: a note or a time signature is out of MIDI's range.
@@ -79,7 +83,7 @@ def engrave(score: str | Path, path: str | Path, title: str = "") -> bool:
         False, and a hint in the log once, when none of these is installed; then nothing is written.
 
     Raises:
-        InputError: MuseScore refuses the file.
+        InputError: the engraver refuses the file.
     """
     musescore = next(filter(None, map(shutil.which, _MUSESCORE)), None)
     if musescore is None and not (find_spec("verovio") and find_spec("typst")):
@@ -112,7 +116,8 @@ def _by_verovio(score: Path, title: str) -> bytes:
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
     toolkit.setOptions(_PAGE)
-    toolkit.loadFile(str(score))
+    if not toolkit.loadFile(str(score)):
+        raise InputError(f"verovio must engrave {score}, but cannot read it as MusicXML")
     with tempfile.TemporaryDirectory() as folder:
         pages = range(1, toolkit.getPageCount() + 1)
         for page in pages:
@@ -130,7 +135,7 @@ def _score(song: MidiFile, title: str) -> Any:  # noqa: ANN401  music21 has no t
 
     score = stream.Score()
     score.metadata = metadata.Metadata()
-    score.metadata.title = title
+    score.metadata.title = _NO_XML.sub("", title)
     score.metadata.composer = "MeloFormer"
     names = [change.key_name for change in song.key_signature_changes[:1]]
     measured = measure(song).get("key")
@@ -147,8 +152,9 @@ def _part(song: MidiFile, instrument: Instrument, tonality: str, *, first: bool)
 
     part = stream.Part()
     player = instruments.UnpitchedPercussion() if instrument.is_drum else instruments.Instrument()
-    part.partName = part.partAbbreviation = instrument.name
-    player.partName = player.instrumentName = player.instrumentAbbreviation = instrument.name
+    name = _NO_XML.sub("", instrument.name)
+    part.partName = part.partAbbreviation = name
+    player.partName = player.instrumentName = player.instrumentAbbreviation = name
     player.midiProgram = None if instrument.is_drum else int(instrument.program)
     player.midiChannel = 9 if instrument.is_drum else None
     part.insert(0, player)
@@ -201,7 +207,7 @@ def _element(figure: Figure, sharps: int, *, drums: bool) -> Any:  # noqa: ANN40
         return note.Rest(duration=length)
     notes = []
     for pitch in figure.pitches:
-        one = _drum(pitch) if drums else note.Note(_name(pitch, sharps))
+        one = _drum(pitch) if drums else _tone(pitch, sharps)
         if figure.continues or figure.tied:
             one.tie = tie.Tie(_TIES[figure.continues, figure.tied])
         notes.append(one)
@@ -221,9 +227,13 @@ def _drum(pitch: int) -> Any:  # noqa: ANN401
     return made
 
 
-def _name(pitch: int, sharps: int) -> str:
+def _tone(pitch: int, sharps: int) -> Any:  # noqa: ANN401
+    from music21 import note  # noqa: PLC0415
+
     letter, accidental, octave = spelling(pitch, sharps)
-    return f"{letter}{'#' * accidental}{'-' * -accidental}{octave}"
+    made = note.Note(f"{letter}{'#' * accidental}{'-' * -accidental}")
+    made.pitch.octave = octave  # in a name, the minus of octave -1 would be a flat
+    return made
 
 
 def _signs(song: MidiFile, bar: Bar, made: Any) -> None:  # noqa: ANN401
@@ -239,6 +249,6 @@ def _signs(song: MidiFile, bar: Bar, made: Any) -> None:  # noqa: ANN401
     for place, change in here(song.tempo_changes):
         made.insert(place, tempo.MetronomeMark(number=round(change.tempo, 2)))
     for place, marker in here(song.markers):
-        mark = expressions.RehearsalMark(marker.text)
+        mark = expressions.RehearsalMark(_NO_XML.sub("", marker.text))
         mark.style.enclosure = "none"  # engravers guess the width of a box, and Chinese runs over it
         made.insert(place, mark)

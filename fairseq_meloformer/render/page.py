@@ -40,7 +40,9 @@ def write(path: str | Path, midi: MidiFile, data: bytes, title: str, told: Mappi
     Returns:
         False if no synthesiser and soundfont are installed; the page says so then.
     """
-    heard = audio.heard(midi, Path(path).parent)
+    folder = Path(path).parent
+    folder.mkdir(parents=True, exist_ok=True)  # there the sound is made, before the page is written
+    heard = audio.heard(midi, folder)
     sound = None if heard is None else data_url("audio/mpeg", audio.mp3(heard))
     content = {"title": title, "midi": data_url("audio/midi", data), "sound": sound, **told, **_roll(playable(midi))}
     page = filled(files(__package__).joinpath("page.html"), title=title, data=content)

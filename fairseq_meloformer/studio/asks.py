@@ -39,6 +39,10 @@ class Passage(_Ask):
         return self
 
 
+_OF_A_WHOLE: Final = ("bars", "best_of", "transpose", "plan_from")
+"""What only a piece of its own can be asked for."""
+
+
 class ComposeAsk(_Ask):
     """Pieces to compose. The same ask gives the same pieces."""
 
@@ -60,3 +64,11 @@ class ComposeAsk(_Ask):
     strength: float = Field(_SETTINGS.strength, ge=0, le=1, description="of the plan")
     plan_from: Id | None = Field(None, description="a piece whose plan is followed in the place of the text's")
     passage: Passage | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_passage(self) -> "ComposeAsk":
+        fields = type(self).model_fields
+        said = ", ".join(name for name in _OF_A_WHOLE if getattr(self, name) != fields[name].default)
+        if self.passage is not None and said:
+            raise ValueError(f"a passage has its piece's length and key, a plan of its text and one draft: no {said}")
+        return self

@@ -73,8 +73,7 @@ def _open(args: argparse.Namespace, listening: socket.socket) -> None:
     maker = Maker(composer, Shelf(args.output))
     line = Line(maker.make)
     app = application(maker, line, HERE if args.host in HERE else {"*"})
-    port = listening.getsockname()[1]
-    address = f"http://{'127.0.0.1' if args.host in HERE | {'0.0.0.0'} else args.host}:{port}/"  # noqa: S104  a name
+    address = address_of(listening)
     sys.stdout.write(f"the studio is open at {address} (Ctrl-C closes it)\n")
     sys.stdout.flush()
     if not args.no_browser:
@@ -82,6 +81,13 @@ def _open(args: argparse.Namespace, listening: socket.socket) -> None:
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(server, line, listening))
+
+
+def address_of(listening: socket.socket) -> str:
+    """Where a browser on this machine finds what listens, there or everywhere."""
+    host, port, *_ = listening.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  a name
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 async def _serve(server: "uvicorn.Server", line: "Line[ComposeAsk]", listening: socket.socket) -> None:

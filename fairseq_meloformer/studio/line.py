@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, Generic, TypeVar
 
-from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.errors import InputError, in_words
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -91,8 +91,8 @@ class Line(Generic[T]):
             place.events.put_nowait({"event": "done"})
         except Left:
             pass
-        except InputError as error:
-            place.events.put_nowait({"event": "error", "error": str(error)})
+        except (InputError, OSError) as error:
+            place.events.put_nowait({"event": "error", "error": in_words(error)})
         except Exception:  # noqa: BLE001  whoever waits must be told, and the next be served
             _LOG.exception("while composing")
             place.events.put_nowait({"event": "error", "error": "something went wrong; the server's log says what"})

@@ -1,7 +1,7 @@
 """From an ask to pieces: one set of models for everybody, controlled anew for each ask."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from torch import Tensor
@@ -22,7 +22,8 @@ from fairseq_meloformer.studio.asks import MOST_BARS, Axis, ComposeAsk, Passage
 from fairseq_meloformer.studio.sheets import sheet
 from fairseq_meloformer.studio.shelf import Shelf
 from fairseq_meloformer.words.probe import Probe
-from fairseq_meloformer.words.prompts import Request, from_texts, sections_of
+from fairseq_meloformer.words.prompts import Prompt, Request, from_texts, sections_of
+from fairseq_meloformer.words.timeline import Section
 
 Row = dict[str, Any]
 Tell = Callable[[Row], None]
@@ -64,10 +65,11 @@ class Maker:
     def _compose(self, ask: ComposeAsk, tell: Tell) -> None:
         plan, shift = self._plan(ask)
         defaults = Request("", seed=ask.seed, bars=ask.bars, transposition=ask.transpose - shift)
-        requests = _requests(ask, ask.text, defaults)
+        (prompt,) = from_texts([ask.text])
+        requests = _requests(ask, prompt, defaults)
         for request in requests:
             _short_enough(request.bars)
-        composer = self._composer_for(ask, ask.best_of)
+        composer = self._composer_for(ask)
         pieces = composer.compose(requests, _settings(ask), plan, on_bar=_teller(tell))
         for number, piece in enumerate(pieces):
             moved = piece.request.transposition + int(piece.about.get("moved_to_key", 0))
@@ -79,15 +81,16 @@ class Maker:
         stand_ins = dict(original.get("stand_ins", []))
         arrangement = Arrangement.of(EventFile.read(self.shelf.path(wanted.piece)), players=stand_ins)
         passage = _passage(wanted, arrangement, original.get("shift"))
+        passage = replace(passage, own=bool(original["made"]) and not ask.text)
         _short_enough(passage.total)
-        text = ask.text or str(original["text"])
+        prompt = from_texts([ask.text])[0] if ask.text else _prompt(original)
         defaults = Request("", seed=ask.seed, bars=passage.total, transposition=-passage.shift)
-        composer = self._composer_for(ask, 1)
-        pieces = composer.recompose(_requests(ask, text, defaults), _settings(ask), passage, on_bar=_teller(tell))
+        composer = self._composer_for(ask)
+        pieces = composer.recompose(_requests(ask, prompt, defaults), _settings(ask), passage, on_bar=_teller(tell))
         for number, piece in enumerate(pieces):
             bars = [passage.first, passage.last]
             about = _about(ask, original["made"], number)
-            row = {**about, "text": text, "shift": passage.shift, "written": bars}
+            row = {**about, "text": prompt.text, "shift": passage.shift, "written": bars}
             self._keep(tell, number, piece, row)
 
     def _plan(self, ask: ComposeAsk) -> tuple[Tensor | None, int]:
@@ -95,16 +98,15 @@ class Maker:
             return None, 0
         return plan_of(self._composer.model, in_six_tracks(midi.read(self.shelf.path(ask.plan_from))))
 
-    def _composer_for(self, ask: ComposeAsk, best_of: int) -> Composer:
+    def _composer_for(self, ask: ComposeAsk) -> Composer:
         probe = Steered(self.probe, ask.axes) if ask.axes else self.probe
-        control = replace(self._control, probe=probe, strength=ask.tilt, best_of=best_of)
+        control = replace(self._control, probe=probe, strength=ask.tilt, best_of=ask.best_of)
         return Composer(self._composer.model, self._composer.bridge, control)
 
     def _keep(self, tell: Tell, number: int, piece: Piece, row: Row) -> None:
-        sections = [{"first": part.first, "last": part.last, "text": part.text} for part in piece.request.sections]
         players = piece.about.get("players", {})
         about = {
-            "sections": sections,
+            "sections": [asdict(section) for section in piece.request.sections],
             "stand_ins": [(program, _PROGRAMS[name.lower()]) for name, program in players.items()],
             "attributes": piece.attributes,
             "parts": piece.about.get("understood", []),
@@ -139,9 +141,7 @@ class Maker:
             "instruments": [{"name": one.name, "program": one.program, "wanted": one.wanted} for one in named.values()],
             "said": said,
             "not_honoured": not_honoured,
-            "sections": [
-                {"first": part.first, "last": part.last, "text": part.text, "name": part.name} for part in sections
-            ],
+            "sections": [asdict(section) for section in sections],
         }
 
 
@@ -162,9 +162,14 @@ class Steered(Probe):
         return values
 
 
-def _requests(ask: ComposeAsk, text: str, defaults: Request) -> list[Request]:
-    """The pieces that `meloformer compose` makes of the same text and seed."""
-    (prompt,) = from_texts([text])
+def _prompt(original: Row) -> Prompt:
+    """What a piece was composed to, with sections that have grown with it; of a file that was brought its name."""
+    (prompt,) = from_texts([str(original["text"])])
+    return replace(prompt, sections=tuple(Section(**section) for section in original.get("sections", ())))
+
+
+def _requests(ask: ComposeAsk, prompt: Prompt, defaults: Request) -> list[Request]:
+    """The pieces that `meloformer compose` makes of the same prompt and seed."""
     return [prompt.request(number, defaults) for number in range(ask.number, ask.number + ask.count)]
 
 

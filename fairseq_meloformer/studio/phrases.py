@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from fairseq_meloformer.words import notation
 from fairseq_meloformer.words.instruments import instruments
 from fairseq_meloformer.words.plain import plain
+from fairseq_meloformer.words.timeline import read_timeline, written
 
 Spans = Sequence[tuple[int, int]]
 _HAN: Final = re.compile(r"[\u3400-\u9fff]")
@@ -15,7 +17,19 @@ _LOOSE: Final = re.compile(r"(?:\s*[,，、;；]\s*){2,}")
 
 
 def with_tempo(text: str, tempo: float | None) -> str:
-    """The text with this tempo, quarters per minute, in the place of those that it names; without any if None."""
+    """The text with this tempo, quarters per minute, in the place of those that it names; without any if None.
+
+    Every section of a timeline has a tempo of its own, so that all of them say it.
+
+    Raises:
+        InputError: a timeline with gaps.
+    """
+    if sections := read_timeline(text):
+        return written([replace(one, text=_at_tempo(one.text, tempo) or "…") for one in sections])
+    return _at_tempo(text, tempo)
+
+
+def _at_tempo(text: str, tempo: float | None) -> str:
     text = plain(text)
     found = [*notation.tempi(text.lower()), *notation.tempo_words(text.lower())]
     return _said(text, [(one.start, one.end) for one in found], None if tempo is None else f"{tempo:g} bpm")

@@ -19,7 +19,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Streamin
 from fastapi.staticfiles import StaticFiles
 
 from fairseq_meloformer import __version__
-from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.errors import InputError, in_words
 from fairseq_meloformer.render import audio
 from fairseq_meloformer.studio import phrases
 from fairseq_meloformer.studio.asks import ComposeAsk
@@ -57,6 +57,10 @@ def _refusals(app: FastAPI) -> None:
     @app.exception_handler(InputError)
     async def refused(_: Request, error: InputError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 400)
+
+    @app.exception_handler(OSError)
+    async def failed(_: Request, error: OSError) -> JSONResponse:
+        return JSONResponse({"error": in_words(error)}, 500)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -134,7 +138,7 @@ def _pieces(app: FastAPI, maker: Maker) -> None:
     shelf = maker.shelf
 
     @app.post("/pieces")
-    async def bring(request: Request, name: Annotated[str, Query(max_length=200)] = "") -> Row:
+    async def bring(request: Request, name: str = "") -> Row:
         """Bring a MIDI file, which is the body of the request: it can be written anew, continued, or be a plan."""
         data = await request.body()
         return await anyio.to_thread.run_sync(shelf.bring, data, name)

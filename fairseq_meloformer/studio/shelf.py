@@ -20,6 +20,7 @@ from fairseq_meloformer.words.prompts import from_texts
 
 Row = dict[str, Any]
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_COLONS: Final = str.maketrans(dict.fromkeys(":：﹕∶", " "))
 MOST_PIECES: Final = 2000
 
 KINDS: Final = {
@@ -35,7 +36,7 @@ KINDS: Final = {
 
 
 class Shelf:
-    """A folder of pieces; the oldest go when there are too many."""
+    """A folder of pieces; the oldest go when there are too many. Files of other names in it are left alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,10 +54,11 @@ class Shelf:
         try:
             row = {**row, "id": name, **sheet(path.read_bytes(), dict(row.get("stand_ins", [])))}
             write_json(path.with_suffix(".json"), row)
-        except InputError:
+        except BaseException:
             path.unlink()
             raise
-        for old in sorted(self.folder.glob("*.mid"), key=lambda file: file.stat().st_mtime)[:-MOST_PIECES]:
+        own = [file for file in self.folder.glob("*.mid") if _ID.fullmatch(file.stem)]
+        for old in sorted(own, key=lambda file: file.stat().st_mtime)[:-MOST_PIECES]:
             old.unlink(missing_ok=True)
             old.with_suffix(".json").unlink(missing_ok=True)
         return row
@@ -69,6 +71,7 @@ class Shelf:
         """
         sheet(data)
         title = "".join(character for character in name if character.isprintable())[:80]
+        title = title.translate(_COLONS)  # "5-8: storm.mid" is no timeline
         return self.put({"text": title, "made": []}, lambda path: write_atomic(path, lambda file: file.write(data)))
 
     def path(self, name: str) -> Path:
@@ -130,15 +133,18 @@ class Shelf:
         elif "passage" in row["made"][0]:
             needed.add(row["made"][0]["passage"]["piece"])
         files = {one: base64.b64encode(self.path(one).read_bytes()).decode() for one in sorted(needed)}
+        names = {one: self.get(one)["text"] for one in files}  # what is brought is composed to its name
         return {
             **{key: row[key] for key in ("text", "made", "attributes", "understood", "not_honoured") if key in row},
             "files": files,
+            "names": names,
         }
 
     def _all(self, name: str) -> bytes:
         title, target = self.file_name(name), BytesIO()
+        silent = not audio.can_render() or audio.soundfont() is None
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for kind in KINDS:
-                if kind != "zip" and (kind != "wav" or audio.can_render()):
+                if kind != "zip" and not (kind == "wav" and silent):
                     archive.writestr(f"{title}.{kind}", self.taken(name, kind))
         return target.getvalue()

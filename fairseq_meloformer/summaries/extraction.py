@@ -1,4 +1,4 @@
-"""Stage A: the summary tokens that a frozen MuseFormer makes of every bar (s2 of spec section 5.3).
+"""Stage A: the summary tokens that a frozen MuseFormer makes of every bar.
 
 They are what goes into `sum_key2_proj` of each layer, so hooks there read them from any implementation that keeps the
 module names, the upstream code included. Our own model hands them out itself and saves the rest of the forward pass.

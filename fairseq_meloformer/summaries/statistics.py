@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +15,7 @@ from fairseq_meloformer.jobs import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 class Moments:
@@ -88,10 +88,6 @@ class Statistics:
         """(..., layers, dim) to zero mean and unit variance in every channel; keeps dtype and device."""
         return (summaries - self.mean.to(summaries)) / self.scale.to(summaries)
 
-    def denormalise(self, normalised: Tensor) -> Tensor:
-        """The inverse of `normalise`."""
-        return normalised * self.scale.to(normalised) + self.mean.to(normalised)
-
     def save(self, path: str | Path) -> None:
         """Write as safetensors, atomically."""
         tensors = {"mean": self.mean, "std": self.std, "bars": torch.tensor(self.bars)}
@@ -104,7 +100,12 @@ class Statistics:
         Raises:
             InputError: if it is missing or no such file.
         """
-        tensors = _load(Path(path), {"mean", "std", "bars"})
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} must be a safetensors file with mean, std and bars: {error}") from error
+        if set(tensors) != {"mean", "std", "bars"}:
+            raise InputError(f"{path} must hold the tensors mean, std and bars, received {sorted(tensors)}")
         return cls(tensors["mean"], tensors["std"], int(tensors["bars"]))
 
 
@@ -128,34 +129,10 @@ class PrincipalComponents:
         """(..., layers, dim) -> (..., components)."""
         return torch.einsum("...ld,kld->...k", summaries - self.mean.to(summaries), self.components.to(summaries))
 
-    def reconstruct(self, coordinates: Tensor) -> Tensor:
-        """(..., components) -> (..., layers, dim), the nearest point in the components' span."""
-        return torch.einsum("...k,kld->...ld", coordinates, self.components.to(coordinates)) + self.mean.to(coordinates)
-
     @property
     def explained(self) -> Tensor:
         """(components,) share of the total variance that the first k components hold."""
         return self.variances.cumsum(0) / self.total
-
-    def save(self, path: str | Path) -> None:
-        """Write as safetensors, atomically."""
-        tensors = {
-            "mean": self.mean,
-            "components": self.components.contiguous(),
-            "variances": self.variances,
-            "total": torch.tensor(self.total, dtype=torch.float64),
-        }
-        write_atomic(path, lambda file: file.write(save(tensors)))
-
-    @classmethod
-    def load(cls, path: str | Path) -> PrincipalComponents:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: if it is missing or no such file.
-        """
-        tensors = _load(Path(path), {"mean", "components", "variances", "total"})
-        return cls(tensors["mean"], tensors["components"], tensors["variances"], float(tensors["total"]))
 
 
 def principal_components(items: Iterable[Tensor], components: int) -> PrincipalComponents:
@@ -191,13 +168,3 @@ def principal_components(items: Iterable[Tensor], components: int) -> PrincipalC
     return PrincipalComponents(
         mean.reshape(shape), kept, values.flip(0)[:components].clamp(min=0), float(values.clamp(min=0).sum())
     )
-
-
-def _load(path: Path, names: set[str]) -> dict[str, Tensor]:
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} must be a safetensors file with {sorted(names)}: {error}") from error
-    if set(tensors) != names:
-        raise InputError(f"{path} must hold the tensors {sorted(names)}, received {sorted(tensors)}")
-    return tensors

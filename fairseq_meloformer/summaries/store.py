@@ -2,8 +2,9 @@
 
 A store is a directory. `store.json` says which model, vocabulary and code made it. Every subset (train, valid, ...) is
 a folder of shards `r<rank>-<number>.safetensors`: one tensor (bars, layers, dim) per item, named by the item's id, and
-in the file's header one JSON text per item (path, bars, captions, attributes, ...) and a checksum over all of it. A
-shard appears complete or not at all, so there is no state beside the shards: what is in them is done.
+in the file's header one JSON text per item (path, bars, captions, attributes, ...), a hash of what the subset is made
+of and a checksum over all of it. A shard appears complete or not at all, so there is no state beside the shards: what
+is in them is done.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 Metadata = dict[str, Any]
 
 _CHECKSUM = "sha256"
+_SOURCE = "source"
 _ITEM = "item:"
 
 
@@ -127,10 +129,10 @@ def shard_paths(directory: Path, rank: int | None = None) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
-def write_shard(path: Path, items: Sequence[StoreItem]) -> None:
-    """Write one shard, flushed to disk and then renamed."""
+def write_shard(path: Path, items: Sequence[StoreItem], source: str = "") -> None:
+    """Write one shard of a subset that is made of `source`, flushed to disk and then renamed."""
     tensors = {item.id: item.summaries for item in items}
-    texts = {_ITEM + item.id: dumps(item.metadata) for item in items}
+    texts = {_ITEM + item.id: dumps(item.metadata) for item in items} | ({_SOURCE: source} if source else {})
     content = save(tensors, texts | {_CHECKSUM: _checksum(tensors, texts)})
     write_atomic(path, lambda file: file.write(content))
 
@@ -145,6 +147,19 @@ def shard_metadata(path: Path) -> dict[str, str]:
         texts = shard.metadata() or {}
     # Sorted, because the order of a safetensors header's entries is left to chance.
     return {key.removeprefix(_ITEM): text for key, text in sorted(texts.items()) if key.startswith(_ITEM)}
+
+
+def source_of(directory: Path) -> str:
+    """Hash of what a subset's folder is made of; empty where no shard says it, which earlier versions did not let them.
+
+    Raises:
+        InputError: if a shard is damaged.
+    """
+    for path in shard_paths(directory):
+        with _opened(path) as shard:
+            if source := (shard.metadata() or {}).get(_SOURCE, ""):
+                return str(source)
+    return ""
 
 
 def shard_is_sound(path: Path) -> bool:
@@ -223,12 +238,6 @@ class SummaryStore:
         """Ids of all items of a subset that are on disk, none while there is no such store."""
         folder = directory / subset
         return {name for path in shard_paths(folder) for name in shard_metadata(path)} if folder.is_dir() else set()
-
-    def damaged(self) -> list[Path]:
-        """Shards whose content does not have its checksum: reads everything."""
-        return [
-            path for name in self.subsets for path in shard_paths(self.directory / name) if not shard_is_sound(path)
-        ]
 
 
 class Subset:

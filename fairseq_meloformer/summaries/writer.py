@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.summaries.store import DTYPES, StoreHeader, StoreItem, SummaryStore, shard_paths, write_shard
+from fairseq_meloformer.jobs import locked
+from fairseq_meloformer.summaries.store import (
+    DTYPES,
+    StoreHeader,
+    StoreItem,
+    SummaryStore,
+    shard_paths,
+    source_of,
+    write_shard,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,8 +33,9 @@ class StoreWriter:
     """Adds one rank's items to one subset of a store.
 
     Items that any rank has finished are in `done` and need not be computed again. Several ranks may write at the same
-    time, as long as their items are disjoint. What was put is on disk after a shard is full, a minute has passed or
-    the writer is closed; a kill loses what was put since and nothing else.
+    time, as long as their items are disjoint. What was put is on disk when a shard is full, with the first item that
+    comes a minute after the shard's first, or when the writer is closed; a kill loses what was put since and nothing
+    else.
 
     Args:
         directory: the store; made if it is not there.
@@ -34,10 +43,12 @@ class StoreWriter:
         header: what makes the summaries.
         rank: number of this process among those that write to the store.
         shard_bytes: a shard is written when its summaries reach this size.
-        shard_seconds: or when its first item is this old.
+        shard_seconds: or when its first item is this old and another comes.
+        source: hash of all that the subset's items are made of, if that is known.
 
     Raises:
-        InputError: if the store was made by another model, vocabulary or version, or another process has this rank.
+        InputError: if the store was made by another model, vocabulary or version, the subset of another source, or
+            another process has this rank.
     """
 
     def __init__(
@@ -48,13 +59,24 @@ class StoreWriter:
         rank: int = 0,
         shard_bytes: int = 1 << 25,
         shard_seconds: float = 60.0,
+        *,
+        source: str = "",
     ) -> None:
         header.claim(Path(directory))
         self._directory = Path(directory) / subset
         self._directory.mkdir(exist_ok=True)
-        self._header, self._rank = header, rank
+        if source and source_of(self._directory) not in {"", source}:
+            raise InputError(
+                f"{self._directory} was extracted from other songs or descriptions than are to be extracted now: old "
+                "and new must not be mixed, so give another --summary-store or remove this one"
+            )
+        self._header, self._rank, self._source = header, rank, source
         self._shard_bytes, self._shard_seconds = shard_bytes, shard_seconds
-        self._lock = self._take_lock()
+        self._lock = locked(
+            self._directory / f".r{rank}.lock",
+            f"{self._directory} is being written by another process of rank {rank}; "
+            "wait for it, or give each process its own --distributed-rank",
+        )
         for leftover in self._directory.glob(f".r{rank}-*.tmp"):
             leftover.unlink()
         self.done = SummaryStore.finished(Path(directory), subset)
@@ -64,18 +86,6 @@ class StoreWriter:
         self._queue: Queue[StoreItem | None] = Queue(maxsize=64)
         self._thread = Thread(target=self._write_all, name="store writer", daemon=True)
         self._thread.start()
-
-    def _take_lock(self) -> BinaryIO:
-        file = (self._directory / f".r{self._rank}.lock").open("wb")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise InputError(
-                f"{self._directory} is being written by another process of rank {self._rank}; "
-                "wait for it, or give each process its own --distributed-rank"
-            ) from error
-        return file
 
     def put(self, name: str, summaries: Tensor, metadata: Metadata) -> None:
         """Hand over one item; waits only if the disk is far behind.
@@ -130,7 +140,7 @@ class StoreWriter:
 
     def _write(self, shard: list[StoreItem]) -> None:
         try:
-            write_shard(self._directory / f"r{self._rank}-{self._number:05d}.safetensors", shard)
+            write_shard(self._directory / f"r{self._rank}-{self._number:05d}.safetensors", shard, self._source)
         except Exception as error:  # noqa: BLE001  handed to the thread that puts
             self._failure = error
         self._number += 1

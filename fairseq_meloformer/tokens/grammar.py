@@ -1,6 +1,6 @@
 """Which REMIGEN2 tokens may come next, for a batch of songs at different places, fast enough for the sampling loop.
 
-A song is `([s] t (o (i (p d v)+)+)* b-1)+ </s>`: positions ascend within the bar and stay below its end, instruments
+A song is `(t (o (i (p d v)+)+)* b-1)+ </s>`: positions ascend within the bar and stay below its end, instruments
 follow their order, the notes of an instrument descend in pitch (so that a pitch comes once), drums have drum pitches.
 Whatever keeps to this decodes, and encodes back to itself except for the empty bars at its two ends.
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi.metre import FOUR_FOUR, LENGTHS, index_of, spelled
+from fairseq_meloformer.midi.metre import FOUR_FOUR, length_of
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.tokens.codes import DRUM_PITCHES, SHORTEST, TEMPI
 from fairseq_meloformer.tokens.remi import ranks
@@ -27,20 +27,19 @@ from fairseq_meloformer.tokens.vocabulary import BAR_END, END, PAD
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from fairseq_meloformer.tokens.remi import Order
     from fairseq_meloformer.tokens.vocabulary import Vocabulary
 
 _T = TypeVar("_T")
 
-_STATES: Final = ("bar", "s", "t", "o", "i", "p", "d", "v", "</s>")
+_STATES: Final = ("bar", "t", "o", "i", "p", "d", "v", "</s>")
 """Kind of the last token; "bar" where a bar begins."""
 
 _KEEP: Final = -1
 _ANY_PITCH, _ANY_DRUM = 256, 257
 """Rows of the pitch table before the first note of an instrument; in the others the row is the last pitch."""
 
-_INSTRUMENT, _METRE, _TEMPO = 2, 4, 5
-"""Places of three tables among the tables; that of the tempo is there if it is steady."""
+_INSTRUMENT, _TEMPO = 2, 4
+"""Places of two tables among the tables; that of the tempo is there if it is steady."""
 _ANY_TEMPO: Final = len(TEMPI)
 """Row of the tempo table before the first bar's tempo; in the others the row is that tempo."""
 
@@ -60,8 +59,7 @@ class Limits:
     bars: exact number of bars. programs: instruments that may play (128 = drums). pitches: what each of these programs
     can play, MIDI pitches; an instrument that can play none of 0..127 does not play, one that is not named plays all.
     tempi: the one tempo code of all bars. bar_tokens: most tokens in a bar, `b-1` included, at least 8. tempo_changes:
-    bars (from 0) that may leave a steady tempo for another. metres: of all bars, such as "3/4", in the form without
-    `s-` tokens; 4/4 unless given.
+    bars (from 0) that may leave a steady tempo for another. metres: of all bars, such as "3/4"; 4/4 unless given.
     """
 
     bars: Sequence[int | None] | None = None
@@ -78,17 +76,11 @@ class Grammar:
 
     Args:
         vocabulary: of the ids.
-        time_signatures: metres (`s-` indices) that bars may have; none for the form without `s-` tokens, where
-            every song has one metre (see `Limits`).
-        instrument_order: order of the instruments at one position, see `remi.encode`.
         empty_bars: whether a bar may be without notes.
         steady_tempo: whether all bars keep the tempo of the first one (of a prompt's last one).
 
     Attributes:
         bars: (batch,) finished bars of each song, those of its prompt included.
-
-    Raises:
-        InputError: a time signature is not in the vocabulary, or shorter than 1/12 quarter.
     """
 
     bars: Tensor
@@ -97,21 +89,15 @@ class Grammar:
         self,
         vocabulary: Vocabulary,
         *,
-        time_signatures: Collection[int] = (),
-        instrument_order: Order = "six_tracks",
         empty_bars: bool = True,
         steady_tempo: bool = False,
     ) -> None:
-        for metre in time_signatures:
-            if f"s-{metre}" not in vocabulary or LENGTHS[metre] < 1:
-                raise InputError(f"Bars must have a metre of the vocabulary and last 1/12 quarter, unlike s-{metre}.")
-        rules = _Rules(vocabulary, instrument_order)
+        rules = _Rules(vocabulary)
         tables = [
-            rules.states(time_signatures, empty_bars=empty_bars),
+            rules.states(empty_bars=empty_bars),
             rules.positions(),
             rules.instruments(),
             rules.pitches(),
-            rules.lengths(),
         ]
         if steady_tempo:
             tables.append(rules.tempi())
@@ -125,7 +111,7 @@ class Grammar:
         # Bytes with the rules in front: their minimum over the rules takes 16 microseconds, `all` of booleans 480.
         self._tables = torch.cat(tables).byte()
         self._changes = torch.where(changes == _KEEP, _KEEP, changes + first_rows).T.contiguous()
-        beginning = torch.tensor([0, 0, 0, _ANY_PITCH, 0, _ANY_TEMPO])
+        beginning = torch.tensor([0, 0, 0, _ANY_PITCH, _ANY_TEMPO])
         self._beginning = (first_rows + beginning[: len(first_rows)])[:, None]
         self._closable = torch.tensor([state in {"t", "v"} for state in _STATES])
 
@@ -165,7 +151,6 @@ class Grammar:
         self._song = first + own.shape[1] * torch.arange(size, device=device)
         self._tempo_changes = _places(limits.tempo_changes, size).to(device)
         self._rows = self._beginning.repeat(1, size).to(device)
-        self._rows[_METRE] += torch.tensor(self._rules.metres(size, limits), device=device)
         self.bars = torch.zeros(size, dtype=torch.int64, device=device)
         self._used = torch.zeros_like(self.bars)
         self._feed(prompts)
@@ -221,27 +206,26 @@ class Grammar:
 class _Rules:
     """The tables of one vocabulary: (values, vocabulary) bool."""
 
-    def __init__(self, vocabulary: Vocabulary, order: Order) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         parts = [symbol.partition("-") for symbol in vocabulary.symbols]
         self.kinds = [kind for kind, _, _ in parts]
         self.numbers = torch.tensor([int(number or 0) for _, _, number in parts])
-        programs = self.numbers[vocabulary.range("i").start : vocabulary.range("i").stop]
+        instruments = slice(vocabulary.range("i").start, vocabulary.range("i").stop)
         self.places = self.numbers.clone()
-        self.places[vocabulary.range("i").start : vocabulary.range("i").stop] = torch.from_numpy(ranks(order))[programs]
+        self.places[instruments] = torch.from_numpy(ranks("six_tracks"))[self.numbers[instruments]]
 
     def of(self, kind: str) -> Tensor:
         """(vocabulary,) whether a symbol is of a kind."""
         return torch.tensor([kind == other for other in self.kinds])
 
-    def states(self, time_signatures: Collection[int], *, empty_bars: bool) -> Tensor:
+    def states(self, *, empty_bars: bool) -> Tensor:
         follow = {
-            "bar": ("s" if time_signatures else "t", "</s>"), "s": "t", "t": "ob" if empty_bars else "o", "o": "i",
-            "i": "p", "p": "d", "d": "v", "v": "piob", "</s>": ("<pad>",),
+            "bar": ("t", "</s>"), "t": "ob" if empty_bars else "o", "o": "i", "i": "p", "p": "d", "d": "v",
+            "v": "piob", "</s>": ("<pad>",),
         }  # fmt: skip
         usable = ~self.of("d") | (self.numbers < len(SHORTEST))
         usable &= ~self.of("b") | (self.numbers == 1)
-        usable &= ~self.of("s") | torch.isin(self.numbers, torch.tensor(sorted(time_signatures), dtype=torch.int64))
         rows = [torch.tensor([kind in follow[state] for kind in self.kinds]) & usable for state in _STATES]
         return torch.stack(rows)
 
@@ -260,10 +244,6 @@ class _Rules:
         below = (self.numbers < row) & (drums == (row >= DRUM_PITCHES))
         return ~self.of("p") | torch.cat([below, ~drums[None], drums[None]])
 
-    def lengths(self) -> Tensor:
-        """Row k: onsets inside a bar of time signature k."""
-        return ~self.of("o") | (self.numbers < torch.tensor(LENGTHS).floor()[:, None])
-
     def tempi(self) -> Tensor:
         """Row k: tempo k alone; then all tempi."""
         return ~self.of("t") | torch.cat([self.numbers == torch.arange(_ANY_TEMPO)[:, None], self.of("t")[None]])
@@ -271,8 +251,7 @@ class _Rules:
     def endings(self) -> Tensor:
         """Rows `_CLOSED`, `_OPEN`, `_FREE`: where a bar begins, only END, all but END, anything."""
         end = self.of("</s>")
-        begins = self.of("s") | (self.of("t"))
-        return torch.stack([~begins, ~end, torch.ones_like(end)])
+        return torch.stack([~self.of("t"), ~end, torch.ones_like(end)])
 
     def room(self) -> Tensor:
         """Row k: what leads to `b-1` within k tokens."""
@@ -280,8 +259,8 @@ class _Rules:
         return needed <= torch.arange(_ENOUGH + 1)[:, None]
 
     def changes(self) -> Tensor:
-        """(vocabulary, 6): row of each table that a token leads to, or `_KEEP`."""
-        changes = torch.full((len(self.kinds), 6), _KEEP)
+        """(vocabulary, 5): row of each table that a token leads to, or `_KEEP`."""
+        changes = torch.full((len(self.kinds), 5), _KEEP)
         for token, (kind, number, place) in enumerate(
             zip(self.kinds, self.numbers.tolist(), self.places.tolist(), strict=True)
         ):
@@ -296,10 +275,8 @@ class _Rules:
                 changes[token, 3] = _ANY_DRUM if number == DRUMS else _ANY_PITCH
             elif kind == "p":
                 changes[token, 3] = number
-            elif kind == "s":
-                changes[token, 4] = number
             elif kind == "t":
-                changes[token, 5] = number
+                changes[token, 4] = number
         return changes
 
     def song(self, size: int, limits: Limits) -> Tensor:
@@ -322,6 +299,8 @@ class _Rules:
                 raise InputError(f"The tempo code of song {song} must be in 0..{len(TEMPI) - 1}, but is {tempo}.")
             if tempo != _KEEP:
                 allowed[song] &= ~self.of("t") | (self.numbers == tempo)
+        for song, metre in enumerate(_entries(limits.metres, size, "metres")):
+            allowed[song] &= ~self.of("o") | (self.numbers < self._places_of(song, metre or FOUR_FOUR))
         return allowed
 
     def _hold_to(self, pitches: range, program: int, allowed: Tensor) -> None:
@@ -333,17 +312,15 @@ class _Rules:
         for place in self.places[instrument].tolist():
             allowed[place + 1] &= ~self.of("p") | torch.isin(self.numbers, torch.tensor(tokens, dtype=torch.int64))
 
-    def metres(self, size: int, limits: Limits) -> list[int]:
-        """(batch,) the metre of each song until it has an `s-` token."""
-        metres = [index_of(metre or FOUR_FOUR) for metre in _entries(limits.metres, size, "metres")]
-        most = len(self.vocabulary.range("o"))
-        for song, metre in enumerate(metres):
-            if not 1 <= LENGTHS[metre] <= most:
-                raise InputError(
-                    f"A bar of song {song} must have 1 to {most} places for notes, as the vocabulary has, but one of "
-                    f"{spelled(metre)} has {LENGTHS[metre]:g}."
-                )
-        return metres
+    def _places_of(self, song: int, metre: str) -> int:
+        """Places for notes in a bar of a song."""
+        length, most = length_of(metre), len(self.vocabulary.range("o"))
+        if not 1 <= length <= most:
+            raise InputError(
+                f"A bar of song {song} must have 1 to {most} places for notes, as the vocabulary has, but one of "
+                f"{metre} has {length:g}."
+            )
+        return int(length)
 
     def check(self, number: int, prompt: list[int], states: Tensor) -> None:
         """Raise InputError unless the kinds of a prompt's tokens follow each other rightly."""

@@ -6,12 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from fairseq_meloformer.words.refusals import refused_before
 from fairseq_meloformer.words.scenes import LANGUAGES, read_yaml
 
 FILE: Final = Path(__file__).with_name("beyond.yaml")
-_NOT: Final = re.compile(
-    r"(?:no|without|not|never|avoid|free of|instead of)\s+(?:any\s+)?$|(?:不要|没有|无|别|不用|不带|去掉)$"
-)
 _POLITE: Final = re.compile(r"^(?:with|and|add|include|lots of|the)\s+")
 _LIKE: Final = (
     r"(?:in the (?:style|manner|vein|spirit) of |inspired by |(?:sounds?|something) like |à la |a la |similar to |by "
@@ -49,7 +47,7 @@ def beyond(text: str) -> Iterator[Beyond]:
         yield _because(text, match, "no song is known by name")
     for kind, pattern in kinds.items():
         for match in pattern.finditer(lower):
-            if not _NOT.search(lower[max(0, match.start() - 20) : match.start()]):
+            if not refused_before(lower, *match.span()):
                 yield _because(text, match, kind)
 
 

@@ -98,21 +98,27 @@ class Progression:
         return replace(self, bars=tuple(tuple(chord.moved(semitones) for chord in bar) for bar in self.bars))
 
 
-_SIMPLE: Final = r"(?:m(?!aj)|min|dim|aug|°|\+|sus[24]?)?"
 _CHORD: Final = re.compile(
     r"(?P<root>[A-G])(?P<sign>[#♯b♭])?(?P<quality>maj|min|m(?!aj)|M|-(?=7)|dim|aug|sus2|sus4|sus|°|ø|\+)?"
     r"(?P<rest>(?:maj)?(?:6/9|2|4|5|6|7|9|11|13)?(?:b5|#5|b9|#9|#11|sus[24]?|add\d+)*)(?P<bass>/[A-G][#♯b♭]?)?"
 )
 _WHOLE: Final = re.sub(r"\?P<\w+>", "?:", _CHORD.pattern)
 _BETWEEN: Final = r"\s*(?:->|[-–—→>|,，、/]|\s)\s*\|?\s*"
-_LETTERS: Final = re.compile(rf"(?<![\w#♯])\|?\s*{_WHOLE}(?:{_BETWEEN}{_WHOLE})+(?![\w#♯])")
+_WORD: Final = r"[^\W一-鿿]"  # Chinese stands beside chords without a space
+_LETTERS: Final = re.compile(rf"(?<!{_WORD})(?<![#♯])\|?\s*{_WHOLE}(?:{_BETWEEN}{_WHOLE})+(?!{_WORD}|[#♯])")
 _ROMAN: Final = r"[b♭#]?(?:VII|VI|IV|V|III|II|I|vii|vi|iv|v|iii|ii|i)(?:°|dim|7|maj7)?"
-_ROMANS: Final = re.compile(rf"(?<![\w])({_ROMAN}(?:{_BETWEEN}{_ROMAN})+)(?![\w])")
+_ROMANS: Final = re.compile(rf"(?<!{_WORD})({_ROMAN}(?:{_BETWEEN}{_ROMAN})+)(?!{_WORD})")
 _CONTEXT: Final = r"(?:chords?|chord progressions?|progressions?|和弦进行|和弦走向|和弦|进行|走向|级数)"
+_MUSICAL: Final = (
+    r"(?:with|for|at|in|on|and|over|then|pop|rock|ballad|song|tune|loop|groove|pattern|style|feel)s?(?![a-z])"
+)
 _DIGITS: Final = re.compile(
     rf"(?<![\d.])(?P<after>[1-7](?:[-–]?[1-7]){{2,11}})(?=\s*(?:的)?{_CONTEXT})"
     rf"|{_CONTEXT}\s*[:：=为是用]?\s*(?P<before>[1-7](?:[-–]?[1-7]){{2,11}})(?![\d.%])"
-    r"|(?<![\d.:/-])(?P<bare>4536251|436251|15634145|4536|1645|1564|6415|6451|1625|2516|1451)(?![\d.:/%-])"
+    # A year or a number of things is none: "in 1645", 1645年, "4536 people".
+    r"|(?<![\d.:/-])(?<!\bin )(?<!since )(?<!from )(?<!year )"
+    r"(?P<bare>4536251|436251|15634145|4536|1645|1564|6415|6451|1625|2516|1451)"
+    rf"(?![\d.:/%-]|\s*[年个人名位只条米公元块次天届步里万号多余]|\s+(?!{_MUSICAL})[A-Za-z])"
 )
 _NAMED: Final = {
     r"(?:pachelbel(?:'s)? )?canon (?:chord )?progression|pachelbel(?:'s)? (?:chords|progression)"
@@ -197,12 +203,16 @@ def _in_numerals(text: str) -> Iterator[Progression]:
 
 
 def _roman(written: str, steps: Sequence[int]) -> Chord:
-    """A numeral over the steps of C major, or of A minor where "i" is among the numerals."""
-    flat = -1 if written[0] in "b♭" else 1 if written[0] == "#" else 0
+    """A numeral over the steps of C major, or of A minor where "i" is among the numerals.
+
+    Flats are counted from the major scale in both: VI and bVI of A minor are the same chord.
+    """
     numeral = _numeral(written)
     degree = ("i", "ii", "iii", "iv", "v", "vi", "vii").index(numeral.lower())
     quality = "dim" if "°" in written or "dim" in written else "m" if numeral.islower() else ""
-    return Chord((steps[degree] + flat) % 12, quality)
+    flat = written[0] in "b♭"
+    root = steps[0] + _SCALE[degree] - 1 if flat else steps[degree] + (written[0] == "#")
+    return Chord(root % 12, quality)
 
 
 def _numeral(written: str) -> str:

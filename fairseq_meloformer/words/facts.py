@@ -1,4 +1,4 @@
-"""Fact facts as they follow a sentence: tempo in bpm, key, instruments that play or do not, metre, number of bars."""
+"""Exact facts as they follow a sentence: tempo in bpm, key, instruments that play or do not, metre, number of bars."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ def exact(attributes: Attributes, positions: Mapping[str, float], lang: str, rng
 
     Args:
         attributes: what `measure` returned.
-        positions: where they lie in the corpus (`Levels.positions`).
+        positions: where they lie in the corpus (`Quantiles.positions`).
         lang: "zh" or "en".
         rng: chooses the words.
     """

@@ -52,7 +52,10 @@ _SHEET: Final = re.compile(
 
 @dataclass(frozen=True)
 class _Head:
-    """The name of a section in a text, and what stands with it: bars (0 if none) or seconds, repeats, brackets."""
+    """The name of a section in a text, and what stands with it: bars (0 if none) or seconds, repeats, brackets.
+
+    `number`: a bare one behind it, 0 if none; of a verse it may say which one, or how long.
+    """
 
     kind: str
     start: int
@@ -61,6 +64,7 @@ class _Head:
     seconds: float | None
     times: int
     bracketed: bool
+    number: int
 
 
 def read_form(text: str) -> tuple[Section, ...]:
@@ -70,8 +74,8 @@ def read_form(text: str) -> tuple[Section, ...]:
     One without a length has that of another of its kind, else its share of the whole, else what is usual.
     """
     clean = plain(text)
-    heads = list(_heads(clean))
-    if len(heads) < 2 or not (any(head.bars for head in heads) or _listed(clean, heads)):
+    heads = _sections_of(clean)
+    if not heads:
         return _in_letters(clean)
     own, whole = _descriptions(clean, heads)
     heads = _sized(heads, own, whole)
@@ -107,7 +111,28 @@ def _heads(text: str) -> Iterator[_Head]:
         times = int(match["times"] or 1) if not match["twice"] else 2
         name = match["name"].lower()
         kind = _kinds_by_name().get(name) or _kinds_by_name()[name.removesuffix("s")]
-        yield _Head(kind, *match.span(), bars, seconds, max(1, min(times, 8)), bool(match["open"]))
+        number = int(match["which"] or match["bare"] or 0)
+        yield _Head(kind, *match.span(), bars, seconds, max(1, min(times, 8)), bool(match["open"]), number)
+
+
+def _sections_of(text: str) -> list[_Head]:
+    """The names of sections, if the text is a form: lines of them, several with bars, or one after the other."""
+    heads = list(_heads(text))
+    if len(heads) < 2:
+        return []
+    if any(head.bars for head in heads):
+        return heads
+    lines = [head for head in heads if head.bracketed and _begins_line(text, head.start)]
+    if len(lines) > 1:
+        return lines
+    if not _listed(text, heads):
+        return []
+    numbers = [head.number for head in heads]  # "verse 1, chorus 1, verse 2" counts them, "intro 8, verse 16" bars
+    return [replace(head, bars=head.number) for head in heads] if min(numbers) > 1 and max(numbers) > 3 else heads
+
+
+def _begins_line(text: str, place: int) -> bool:
+    return not text[text.rfind("\n", 0, place) + 1 : place].strip()
 
 
 def _listed(text: str, heads: Sequence[_Head]) -> bool:
@@ -122,6 +147,7 @@ def _descriptions(text: str, heads: Sequence[_Head]) -> tuple[list[str], str]:
     ends = [*(head.start for head in heads[1:]), len(text)]
     chunks = [text[: heads[0].start], *(text[head.end : end] for head, end in zip(heads, ends, strict=True))]
     sheet = [line.strip() for chunk in chunks for line in chunk.splitlines() if _SHEET.match(line)]
+    chunks = ["" if _JOIN.fullmatch(chunk) else chunk for chunk in chunks]
     bare = [_trimmed("\n".join(line for line in chunk.splitlines() if not _SHEET.match(line))) for chunk in chunks]
     before, own = bare[0], bare[1:]
     if own[-1] and not any(own[:-1]) and not heads[-1].bracketed:  # said of the last one, it would be of no other
@@ -202,8 +228,10 @@ def _head_pattern() -> re.Pattern[str]:
     return re.compile(
         rf"(?P<open>[\[【(]\s*)?(?:(?<![a-z\d])(?P<lead>{length})[ ]*(?:of|的)?[ ]*(?:the |an? )?)?"
         rf"(?P<name>(?<![a-z])(?:{english})(?![a-z])|{chinese})"
-        rf"(?:[ ]*#?(?:[1-9]|[一二三])(?![\d一二三四五六七八九十百]|[ ]*-?[ ]*(?:个?小节|bar|measure|sec|s\b|秒)))?"
-        rf"(?(lead)|(?:[ ]*[\])】]?[ ]*[-–—:=,(]?[ ]*(?:of |for |is |with |共|为|有)?(?P<trail>{length}))?)"
+        rf"(?:[ ]*#?(?:(?P<which>[1-9])|[一二三])"
+        rf"(?![\d一二三四五六七八九十百]|[ ]*-?[ ]*(?:个?小节|bar|measure|sec|s\b|秒)))?"
+        rf"(?(lead)|(?:[ ]*[\])】]?[ ]*[-–—:=,(]?[ ]*(?:of |for |is |with |共|为|有)?(?P<trail>{length})"
+        rf"|[ ]*[:=]?[ ]*(?P<bare>\d{{1,3}})(?=[ ]*(?:$|[,、;|>→\n-])))?)"
         rf"(?:[ ]*[\])】])*(?:[ ]*[(]?(?:x|×|\*)[ ]*(?P<times>[2-8])[)]?|[ ]*(?P<twice>twice|两遍|两次"
         rf"|重复一次))?(?:[ ]*[:])?",
         re.IGNORECASE,

@@ -18,10 +18,12 @@ FILE: Final = Path(__file__).with_name("instruments.yaml")
 SIX: Final = frozenset({LEAD, DRUMS, BASS, GUITAR, PIANO, STRINGS})
 ROLES: Final = {"lead": LEAD, "drums": DRUMS, "bass": BASS, "guitar": GUITAR, "piano": PIANO, "strings": STRINGS}
 _LISTED: Final = re.compile(
-    r"\s*(?:,|、|，|/|&|\+|-(?=\s)|(?<![a-z])(?:and|or|nor|with|plus|vs)(?![a-z])|和|与|或|及|加|也不要|跟)*\s*(?:(?:the|a|an|any|some)\s+)?"
+    r"(?:\s|,|、|，|/|&|\+|-(?=\s)|(?<![a-z])(?:and|or|nor|with|plus|vs)(?![a-z])|和|与|或|及|加|也不要|跟)*\s*(?:(?:the|a|an|any|some)\s+)?"
     r"(?:(?:soft|loud|quiet|slow|fast|gentle|warm|bright|dark|light|heavy|solo|lead|sad|deep|low|high|clean|big|small)\s+)*"
 )
 """What stands between names of one list."""
+_BESIDE: Final = 20  # characters
+_EITHER: Final = re.compile(r"(?<![a-z])n?or(?![a-z])|或")
 _COMPANY_BEFORE: Final = re.compile(
     r"(?:(?<![a-z])(?:solo|for|with|on|by|featuring|feat\.?|instruments?|instrumentation|plays?|playing|add|use|using|bright|8-bit|synth|two|three|four)"
     r"\s*[:=]?\s*(?:(?:a|an|the|some|only|just|solo)\s+)*|(?:用|有|由|加|加上|配|以|配器|乐器)[:=]?)$"
@@ -32,6 +34,7 @@ _COMPANY_AFTER: Final = re.compile(
 )
 # What follows a name where no instrument is meant.
 _OTHERWISE: Final = {
+    "drum": re.compile(r"(?![- ](?:free|less)(?![a-z]))"),
     "bass": re.compile(r"\s*(?:register|clef|range|drums?|notes?|voice|end|clarinet|singer|key)(?![a-z])"),
     "鼓": re.compile(r"[励舞吹起掌楼浪瑟动]"),
     "萨克斯": re.compile("坦"),
@@ -97,19 +100,39 @@ def instruments(text: str) -> list[Instrument]:
         or listed[index]
         or (index + 1 < len(found) and listed[index + 1])
         or match[0] == text.strip()
-        or (name.program == BASS and refused_before(text, match.start()))
+        or (name.program == BASS and refused_before(text, *match.span()))
         for index, (match, name) in enumerate(found)
     ]
+    carries = _carries(text, [match for match, _ in found], listed)
+    after = [refused_after(text, match.end()) for match, _ in found]
+    swept = [whole for _, whole in after]
+    for index in reversed(range(1, len(found))):
+        swept[index - 1] |= swept[index] and listed[index]
     named: list[Instrument] = []
     for index, (match, name) in enumerate(found):
         if not kept[index]:
             continue
-        after = refused_after(text, match.end())
-        refused = after > match.end() or refused_before(text, match.start())
-        # In a list, the "no" before its first name holds for all.
-        carried = listed[index] and bool(named) and not named[-1].wanted
-        named.append(Instrument(match[0], name.program, name.kin, match.start(), after, not (refused or carried)))
+        end, _ = after[index]
+        refused = swept[index] or end > match.end() or refused_before(text, *match.span())
+        carried = carries[index] and bool(named) and not named[-1].wanted
+        named.append(Instrument(match[0], name.program, name.kin, match.start(), end, not (refused or carried)))
     return named
+
+
+def _carries(text: str, names: Sequence[re.Match[str]], listed: Sequence[bool]) -> list[bool]:
+    """Whether the "no" of the name before holds for each too: in a list, but with commas only if it ends in "or".
+
+    Who plays alone is asked for: "no drums and solo piano".
+    """
+    carries = [False] * len(names)
+    either = False
+    for index in reversed(range(1, len(names))):
+        begin, end = names[index - 1].end(), names[index].end()
+        between = text[begin : names[index].start()]
+        either = listed[index] and (_EITHER.search(between) is not None or ("," in between and either))
+        single = alone(text[begin:end]) or _ONLY.match(text[end : end + _BESIDE].lstrip()) is not None
+        carries[index] = listed[index] and (either or "," not in between) and not single
+    return carries
 
 
 def alone(text: str) -> bool:

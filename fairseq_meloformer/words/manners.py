@@ -33,7 +33,7 @@ def manners(text: str) -> dict[str, float]:
             (match.start(), -match.end(), sign * (-1 if refused else 1))
             for sign, pattern in sides.items()
             for match in pattern.finditer(text)
-            if not (refused := refused_before(text, match.start())) or denied
+            if not (refused := refused_before(text, *match.span())) or denied
         ]
         if places:
             found[axis] = _ASKED * min(places)[2]

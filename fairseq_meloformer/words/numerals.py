@@ -1,5 +1,6 @@
-"""Numbers as people write them: 16, １６, thirty-two, a hundred and twenty, 三十二, 102.25."""
+"""Numbers as people write them: 16, １６, thirty-two, a hundred and twenty, 三十二, 102.25, 七八十, "80 to 90"."""
 
+import re
 from typing import Final
 
 _UNITS: Final = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
@@ -25,6 +26,29 @@ DECIMAL: Final = r"\d{1,4}(?:\.\d{1,3})?"
 """Pattern of a number in digits, with or without a fraction."""
 
 
+_TO: Final = r"\s*(?:[-–—~]|to|至|到)\s*"
+# Two neighbouring digits with no unit between them are a range: 两三 is 2 to 3, 一百一二十 is 110 to 120.
+_NEIGHBOURS: Final = re.compile(
+    "(?<![零〇一二两三四五六七八九])(?:一[二两]|[二两]三|三[四五]|四五|五六|六七|七八|八九)(?![零〇一二两三四五六七八九])"
+)
+
+
+def ranged(pattern: str, name: str) -> str:
+    """Pattern of one number of a pattern, or of a range of two: "90-100", 八到十, "between 80 and 90".
+
+    The numbers are the groups `name` and `name_to`; `middle` reads them.
+    """
+    return (
+        rf"(?P<{name}_between>(?<![a-z])between\s+)?(?<![\d.])(?P<{name}>{pattern})"
+        rf"(?:(?({name}_between)\s+and\s+|{_TO})(?P<{name}_to>{pattern}))?"
+    )
+
+
+def middle(match: re.Match[str], name: str) -> float:
+    """The number that `ranged` found, or the middle of its two."""
+    return (value(match[name]) + value(match[f"{name}_to"] or match[name])) / 2
+
+
 def number(written: str) -> int:
     """Value of decimal digits of any script, of `ENGLISH` or of `CHINESE`."""
     if written.isdecimal():
@@ -43,8 +67,13 @@ def number(written: str) -> int:
 
 
 def value(written: str) -> float:
-    """Value of `DECIMAL` or of what `number` reads."""
-    return float(written) if written[0].isdigit() else float(number(written))
+    """Value of `DECIMAL`, of what `number` reads, or the middle of what 七八十 leaves open."""
+    if written[0].isdigit():
+        return float(written)
+    if pair := _NEIGHBOURS.search(written):
+        low, high = tuple(pair[0])
+        return (value(written.replace(pair[0], low)) + value(written.replace(pair[0], high))) / 2
+    return float(number(written))
 
 
 def _english(words: list[str]) -> int:

@@ -24,8 +24,9 @@ def simplified(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A text with compatibility forms (NFKC) and Traditional characters made plain, of the same case."""
-    return simplified(unicodedata.normalize("NFKC", text).replace("’", "'"))
+    """A text with compatibility forms (NFKC) and Traditional characters made plain, of the same case; 3½ is 3.5."""
+    halved = re.sub(r"(?<!\d)(\d*)\s?½", lambda half: f"{half[1] or 0}.5", text) if "½" in text else text
+    return simplified(unicodedata.normalize("NFKC", halved).replace("’", "'"))
 
 
 def naming(english: Iterable[str], chinese: Iterable[str]) -> re.Pattern[str]:

@@ -13,10 +13,10 @@ from fairseq_meloformer.words.moments import moments
 from fairseq_meloformer.words.requests import Requests
 from fairseq_meloformer.words.scenes import LANGUAGES
 
-# How much it counts that an axis is silent: a request that leaves it out does not ask for it, while the lexicon only
-# says what is plainest in a scene.
 # How much more a moment counts than another text: there are fewer of them, and they are more like prompts.
 _LIVED: Final = 6.0
+# How much it counts that an axis is silent: a request that leaves it out does not ask for it, while the lexicon only
+# says what is plainest in a scene.
 _SILENT: Final = 1.0
 _SILENT_SCENE: Final = 0.05
 

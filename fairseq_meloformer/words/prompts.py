@@ -101,7 +101,8 @@ def from_texts(texts: Sequence[str]) -> list[Prompt]:
     """
     if twice := next((text for index, text in enumerate(texts) if text in texts[:index]), None):
         raise InputError(
-            f"prompts of the command line must differ, but {shown(twice)} comes twice: ask for several with --count"
+            f"prompts of the command line must differ, but {shown(twice)} comes twice: "
+            "give it once; `compose --count` makes several pieces of it"
         )
     taken: dict[str, str] = {}
     prompts = []

@@ -13,14 +13,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
-from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.midi.notes import DRUMS
 from fairseq_meloformer.words import requests, wishes
 from fairseq_meloformer.words.plain import plain
-from fairseq_meloformer.words.scenes import LANGUAGES, are_texts, read_yaml
-
-FILE: Final = Path(__file__).with_name("stated.yaml")
+from fairseq_meloformer.words.refusals import GRAMMAR, read_grammar
+from fairseq_meloformer.words.scenes import LANGUAGES
 
 _ASKED: Final = 0.8
 _STRONG: Final = 1.0
@@ -38,6 +36,7 @@ _ENDINGS: Final = {"is": _ADJECTIVE, "more": (), "has": _NOUN, "asks": _VERB}
 _UNINFLECTED: Final = {"not", "no", "nor", "or", "but", "yet", "just", "too", "up", "down", "sub"}
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _SPACE: Final = re.compile(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])")
+_SENTENCE: Final = re.compile("[^.;!?。]+")
 _TOKEN: Final = re.compile(r"[\u4e00-\u9fff]|[a-z]+(?:'[a-z]+)?|\d+|[^\s\w]")
 _DROPPED: Final = frozenset("的地了着很把")  # from Chinese wording; other fillers are part of a word as often as not
 
@@ -72,13 +71,18 @@ class _Item:
 
 @dataclass
 class _Statement:
-    """A request for one axis, at an item of its clause."""
+    """A request for one axis, at an item of its clause; `limit`: it says how far, as "not too slow" does."""
 
     axis: str
     sign: int
     place: int
     amount: float = _ASKED
     turned: bool = False
+    limit: bool = False
+
+    @property
+    def value(self) -> float:
+        return self.amount * self.sign * (-1 if self.turned else 1)
 
 
 @dataclass(frozen=True)
@@ -92,21 +96,13 @@ class Statement:
 class StatedReader:
     """Reads requests; see the module."""
 
-    def __init__(self, wording: Path = requests.FILE, grammar: Path = FILE) -> None:
+    def __init__(self, wording: Path = requests.FILE, grammar: Path = GRAMMAR) -> None:
         """Read and check the files.
 
         Raises:
             InputError: one is not of the form that it explains itself.
         """
-        content = read_yaml(grammar)
-        missing = [
-            f"{part}, {lang}"
-            for part in _GRAMMAR
-            for lang in LANGUAGES
-            if not isinstance(content, dict) or not are_texts((content.get(part) or {}).get(lang))
-        ]
-        if missing:
-            raise InputError(f"{grammar} must have lists of words for {'; '.join(missing)}")
+        content = read_grammar(grammar, _GRAMMAR)
         self._fillers = {
             _stem(token) for lang in LANGUAGES for text in content["fillers"][lang] for token in _tokens(text)
         }
@@ -123,6 +119,7 @@ class StatedReader:
         """Values of the axes that the text speaks of outright."""
         asked = wishes.read(text)
         clean = _SPACE.sub(",", plain(asked.rest)).casefold()  # between Chinese characters, a space is punctuation
+        clean = _SENTENCE.sub(lambda sentence: _both(sentence[0]), clean)
         said = list(_figures(asked))
         items = list(self._items(_tokens(clean)))
         for clause in _clauses(items):
@@ -130,12 +127,11 @@ class StatedReader:
                 for statement in said:
                     statement.turned = True
             said += _read_clause(clause)
-        totals: dict[str, list[float]] = {}
-        for statement in said:
-            totals.setdefault(statement.axis, []).append(
-                statement.amount * statement.sign * (-1 if statement.turned else 1)
-            )
-        values = {axis: _joined(found) for axis, found in totals.items()}
+        if DRUMS in asked.absent:  # who is named and refused is not asked for
+            for statement in said:
+                statement.turned = statement.sign > 0 if statement.axis == "drums" else statement.turned
+        axes = dict.fromkeys(statement.axis for statement in said)
+        values = {axis: _joined([statement for statement in said if statement.axis == axis]) for axis in axes}
         words = [item for item in items if not item.filler and not _is_stop(item.tokens[0])]
         known = sum(len(item.tokens) for item in words if item.known)
         total = sum(len(item.tokens) for item in words)
@@ -221,6 +217,11 @@ def default_reader() -> StatedReader:
     return StatedReader()
 
 
+def _both(sentence: str) -> str:
+    """A sentence with its 又...又 as 也...也, a filler; a single 又 is a part of other phrases (一重又一重)."""
+    return sentence.replace("又", "也") if sentence.count("又") > 1 else sentence
+
+
 def _read_clause(items: Sequence[_Item]) -> list[_Statement]:
     said = sorted([*_qualities(items), *_requests(items)], key=lambda statement: statement.place)
     denied = single = False
@@ -233,6 +234,8 @@ def _read_clause(items: Sequence[_Item]) -> list[_Statement]:
             turned = len([item for item in denials if not item.has("excess")] or denials[:1]) % 2 == 1
             # One reaches on to the clause's end, one of a single request as far as "or" carries it.
             denied, single = (turned, False) if any(item.has("deny") for item in denials) else (denied, turned)
+            excess = any(item.has("excess") for item in denials)
+            statement.limit = turned and excess and any(item.has("deny", "deny_one") for item in denials)
         statement.turned = single or denied
         statement.amount = _amount([*before, *items[statement.place + 1 : statement.place + 3]])
     if said and any(item.has("deny") for item in items[said[-1].place + 1 :]):
@@ -328,10 +331,16 @@ def _figures(asked: wishes.Wishes) -> Iterator[_Statement]:
         yield _Statement("drums", -1, 0)
 
 
-def _joined(values: Sequence[float]) -> float:
-    """The strongest of values on one side; 0 where both sides are asked for ("neither fast nor slow")."""
-    low, high = min(values), max(values)
-    return 0.0 if low < 0 < high else high if high > 0 else low
+def _joined(said: Sequence[_Statement]) -> float:
+    """The strongest of what is said of one axis on one side; 0 where both are asked for ("neither fast nor slow").
+
+    A limit only moderates what is asked for besides: "slow, but not too slow" is a bit slow.
+    """
+    values = [statement.value for statement in said if not statement.limit]
+    limits = [statement.value for statement in said if statement.limit]
+    low, high = min(values or limits), max(values or limits)
+    joined = 0.0 if low < 0 < high else high if high > 0 else low
+    return max(-_MILD, min(_MILD, joined)) if values and any(limit * joined < 0 for limit in limits) else joined
 
 
 def _tokens(text: str) -> Tokens:

@@ -1,7 +1,7 @@
 """Styles by name (jazz, 中国风, techno): who plays in them, how fast, what they are like and how they move."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,13 +46,18 @@ class Style:
 
 def style(text: str) -> Style | None:
     """The first style that a lower-case text names and does not refuse; of several that begin there the longest."""
-    found = [
-        (match.start(), -match.end(), one)
-        for one, pattern in _styles()
-        for match in pattern.finditer(text)
-        if not refused_before(text, match.start())
-    ]
+    found = [(start, -end, one) for start, end, one in _named(text) if not refused_before(text, start, end)]
     return min(found, key=lambda place: place[:2])[2] if found else None
+
+
+def styles_at(text: str) -> list[tuple[int, int]]:
+    """Where a lower-case text names styles, from the first to behind the last character; the refused ones too."""
+    return [(start, end) for start, end, _ in _named(text)]
+
+
+def _named(text: str) -> Iterator[tuple[int, int, Style]]:
+    for one, pattern in _styles():
+        yield from ((*match.span(), one) for match in pattern.finditer(text))
 
 
 @cache

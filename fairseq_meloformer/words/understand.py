@@ -1,12 +1,15 @@
-"""Show what prompts are taken to ask for: eight axes from -1 to 1, near 0 where nothing is asked, and manners."""
+"""Show what prompts are taken to ask for: eight axes from -1 to 1, near 0 where nothing is asked, and what they name.
+
+A timeline and a form are read section by section, as they are composed.
+"""
 
 import argparse
 import json
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
@@ -36,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="prompts in Chinese or English")
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="read prompts from a file, one a line or JSONL")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out lines of FILE that are no prompts")
     parser.add_argument("--json", action="store_true", help="print one JSON line a prompt instead of a table")
     parser.add_argument(
         "--evaluate",
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.evaluate and (args.json or not args.prompts):
         raise InputError("--evaluate needs --prompts FILE, with directions, and goes without --json")
-    prompts = read_prompts(args.prompts) if args.prompts else from_texts(args.texts)
+    prompts = read_prompts(args.prompts, skip_bad=args.skip_bad) if args.prompts else from_texts(args.texts)
     asked = (
         [
             directions.LabelledPrompt.read(prompt.text, prompt.about, f"{args.prompts}, prompt {prompt.id}")
@@ -73,13 +77,12 @@ def run(args: argparse.Namespace) -> int:
         if args.evaluate
         else []
     )
-    found = readings(probe.Probe.from_pretrained(args.probe), [prompt.text for prompt in prompts])
+    reader = probe.Probe.from_pretrained(args.probe)
     if args.evaluate:
-        lines = report(asked, list(found))
-    elif args.json:
-        lines = _json_lines(prompts, found)
+        lines = report(asked, list(readings(reader, [prompt.text for prompt in prompts])))
     else:
-        lines = table(prompts, found)
+        found = readings(reader, [text for prompt in prompts for _, text in _parts(prompt)])
+        lines = _json_lines(prompts, found) if args.json else table(prompts, found)
     for line in lines:
         sys.stdout.write(line + "\n")
     return 0
@@ -92,25 +95,61 @@ def readings(reader: probe.Probe, texts: Sequence[str]) -> Iterator[Values]:
             yield {axis: round(value, 3) for axis, value in zip(AXES, row, strict=True)}
 
 
+def _parts(prompt: Prompt) -> list[tuple[str, str]]:
+    """Bars ("1-8") and text of each section of a prompt; "" and its own text, if it has none."""
+    return [(f"{one.first}-{one.last}", one.text) for one in prompt.sections] or [("", prompt.text)]
+
+
 def _json_lines(prompts: Sequence[Prompt], found: Iterator[Values]) -> Iterator[str]:
-    for prompt, values in zip(prompts, found, strict=True):
-        manners = wishes.read(prompt.text).manners
-        yield json.dumps({"text": prompt.text, "attributes": values, "manners": manners}, ensure_ascii=False)
+    for prompt in prompts:
+        rows = [{"bars": bars, "text": text, **_row(text, next(found))} for bars, text in _parts(prompt)]
+        if prompt.sections:
+            row: Mapping[str, Any] = {"text": prompt.text, "understood": _form(prompt), "sections": rows}
+        else:
+            row = {name: value for name, value in rows[0].items() if name != "bars"}
+        yield json.dumps(row, ensure_ascii=False)
 
 
-def table(prompts: Sequence[Prompt], found: Iterator[Values]) -> Iterator[str]:
+def _row(text: str, values: Values) -> dict[str, Any]:
+    asked = wishes.read(text)
+    return {
+        "attributes": values,
+        "manners": asked.manners,
+        "understood": asked.understood(),
+        "not_honoured": asked.not_honoured,
+    }
+
+
+def _form(prompt: Prompt) -> list[str]:
+    """What the text of a prompt with sections says of the whole: which they are, how long they last together."""
+    asked = wishes.read(prompt.text)
+    return wishes.Wishes(sections=asked.sections, seconds=asked.seconds).understood() if asked.sections else []
+
+
+def table(prompts: Sequence[Prompt], found: Iterable[Values]) -> Iterator[str]:
     """Lines of a table: a head with both poles of each axis, then a line for each prompt; a dot is silence.
 
-    How music is to move besides (swung, ever louder) stands at the end of its line.
+    What is named besides (instruments, 80 bpm, swung) stands at the end of its line, what of it is not kept below it. A
+    prompt with sections has a line of its own without values, and one for each section.
     """
     yield fitted("", _TEXT_WIDTH) + "".join(f"{axis:>{_COLUMN}}" for axis in AXES)
     for sign, pole in (("-", 0), ("+", 1)):
         yield fitted("", _TEXT_WIDTH - 1) + sign + "".join(f"{_POLES[axis][pole]:>{_COLUMN}}" for axis in AXES)
-    for prompt, values in zip(prompts, found, strict=True):
-        cells = (f"{values[axis]:+.2f}" if abs(values[axis]) >= directions.SILENCE else "." for axis in AXES)
-        moving = ", ".join(said(wishes.read(prompt.text).manners))
-        line = fitted(prompt.text, _TEXT_WIDTH) + "".join(f"{cell:>{_COLUMN}}" for cell in cells)
-        yield f"{line}  {moving}".rstrip()
+    values = iter(found)
+    for prompt in prompts:
+        if prompt.sections:
+            yield f"{fitted(prompt.text, _TEXT_WIDTH)}  {', '.join(_form(prompt))}".rstrip()
+        for bars, text in _parts(prompt):
+            yield from _lines(f"{bars}: {text}" if bars else text, text, next(values))
+
+
+def _lines(label: str, text: str, values: Values) -> Iterator[str]:
+    asked = wishes.read(text)
+    cells = (f"{values[axis]:+.2f}" if abs(values[axis]) >= directions.SILENCE else "." for axis in AXES)
+    line = fitted(label, _TEXT_WIDTH) + "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+    named = dict.fromkeys([*asked.understood(), *said(asked.manners)])
+    yield f"{line}  {', '.join(named)}".rstrip()
+    yield from (f"  not kept: {phrase}" for phrase in asked.not_honoured)
 
 
 def fitted(text: str, width: int) -> str:

@@ -20,7 +20,7 @@ from fairseq_meloformer.words.instruments import SIX, Instrument, alone, cast, i
 from fairseq_meloformer.words.length import lengths
 from fairseq_meloformer.words.manners import manners, said
 from fairseq_meloformer.words.plain import plain
-from fairseq_meloformer.words.styles import Style, style
+from fairseq_meloformer.words.styles import Style, style, styles_at
 from fairseq_meloformer.words.timeline import Section
 
 _MELODIC: Final = SIX - {DRUMS, BASS}
@@ -229,7 +229,14 @@ class _Reading:
             or roles_of(one.program)[0] == BASS
             or (one.program != DRUMS and _DRUM.search(one.name))
         ]
-        return named
+        # The synth of "synth pop" is the style's, unless others are named beside it.
+        styles = styles_at(self._lower)
+        besides = tuple(
+            one
+            for one in named
+            if not any(start <= one.start and one.start + len(one.name) <= end for start, end in styles)
+        )
+        return named if any(one.wanted for one in besides) else besides
 
     def _rest(self) -> str:
         kept, place = [], 0

@@ -207,6 +207,12 @@ def test_bad_arguments_are_refused_in_one_message(arguments, reason, models, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_layers_that_are_no_numbers_are_refused_in_words(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["compose", "rain", "--output", str(tmp_path), "--inject-layers", "0;1"])
+    assert "layers must be whole numbers such as 0,1,3, received '0;1'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

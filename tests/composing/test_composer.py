@@ -50,7 +50,7 @@ def test_text_and_plan_change_the_music_and_no_injection_does_not_hear_them(comp
         return composer.compose([Request(text, seed=1, bars=4)], Settings(nfe=2, bar_tokens=40, **settings))[0].tokens
 
     assert tokens("暴风雨", scope="plan") != tokens("流星雨", scope="plan")
-    assert tokens("暴风雨", injected=False) == tokens("流星雨", injected=False)
+    assert tokens("暴风雨", injected=False) == tokens("流星雨", injected=False) == tokens("solo flute", injected=False)
     assert tokens("暴风雨", scope="plan", strength=0.0) != tokens("暴风雨", scope="plan")
 
 
@@ -69,6 +69,11 @@ def test_the_bridge_decides_the_length_when_nothing_says_it(composer):
     piece = composer.compose([Request("rain", seed=5)], Settings(nfe=2, bar_tokens=30))[0]
     _, mask = composer.bridge.plan(["rain"], seed=[5], nfe=2)
     assert len(remi.bars(piece.tokens)) == int(mask.sum())
+
+
+def test_bars_of_the_text_that_are_not_kept_are_said_of_the_plan_alone_too(composer):
+    (piece,) = composer.compose([Request("rain, 8 bars", seed=5, bars=1)], Settings(nfe=2, bar_tokens=30))
+    assert piece.not_honoured == ["8 bars (1 are asked for)"]
 
 
 def test_pieces_are_transposed_afterwards(composer):

@@ -60,6 +60,12 @@ def test_each_section_of_a_timeline_may_say_how_long_it_is():
     assert [part.tempo for part in parts] == [60, 160]
 
 
+@pytest.mark.parametrize(("bars", "said"), [(16, ("8 bars (16 are asked for)",)), (8, ()), (None, ())])
+def test_bars_of_a_text_beside_which_others_are_asked_for_are_said(bars, said):
+    request, (part,) = timed(Request("8 bars, calm", bars=bars), understand(None, [Request("8 bars, calm")])[0], 100.0)
+    assert (request.bars, part.unkept) == (bars or 8, said)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

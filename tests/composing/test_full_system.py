@@ -101,6 +101,37 @@ def test_rather_than_stay_in_another_key_notes_are_moved_by_an_octave():
     assert pitches == {25: [48, 44, 56, 51], 0: [80, 92, 87, 99]}
 
 
+@pytest.mark.parametrize(
+    ("text", "pitches", "role", "program", "shift"),
+    [
+        ("flute in Ab major", (60, 64, 67, 72), 80, 73, 8),  # a flute cannot play what is 4 lower
+        ("harp in C major", (36, 48, 60, 64), 25, 46, 0),  # a guitar could not play it
+    ],
+)
+def test_a_piece_is_moved_to_where_those_who_play_it_can_play(text, pitches, role, program, shift):
+    tokens = bar(*pitches, program=role) * 2
+    midi, moved = _in_key(Piece(Request(text), tokens, remi.decode(tokens)), text.partition(" in ")[2])
+    (track,) = midi.instruments
+    assert (moved, track.program) == (shift, program)
+    assert [note.pitch for note in track.notes] == [pitch + shift for pitch in pitches] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "moved", "said"),
+    [
+        ("in D minor", 2, 5, ["a transposition by +2 semitones (the piece is in D minor)"]),
+        ("in D minor", 5, 5, []),
+        ("in D minor", 0, 5, []),
+        ("D G A", -3, 2, ["a transposition by -3 semitones (the piece is in D major)"]),
+        ("rain", 2, 2, []),
+    ],
+)
+def test_a_transposition_that_a_key_leaves_no_room_for_is_said(composer, text, asked, moved, said):
+    request = Request(text, bars=3, transposition=asked)
+    settled, (part,) = system(composer).control.settled(request, understand(None, [request])[0])
+    assert (settled.transposition, list(part.unkept)) == (moved, said)
+
+
 def test_the_tilt_moves_what_is_asked_and_nothing_moves_without_it(composer):
     def loudness(text, strength):
         requests = [Request(text, seed=seed, bars=2) for seed in range(4)]
@@ -129,6 +160,9 @@ def test_drums_join_named_instruments_only_if_they_are_asked_for_plainly():
     assert plain.programs == plain.required == {PIANO, DRUMS}
     assert Part(0, None, {"drums": 0.4}, Wishes()).required == {DRUMS}
     assert DRUMS not in Part(0, None, {"drums": -0.4}, Wishes()).programs
+    quiet = Part(0, None, {"drums": -0.8}, read("piano and quiet drums"))
+    assert quiet.programs == quiet.required == {PIANO, DRUMS}
+    assert DRUMS not in Part(0, None, {"drums": -0.8}, read("no drums")).programs
 
 
 def test_chords_sound_in_their_key_whatever_else_is_composed(composer):
@@ -180,6 +214,7 @@ def test_what_is_not_heard_or_kept_is_said(composer):
     assert [said.partition(" (")[0] for said in plain.not_honoured] == ["lyrics", "90 bpm", "koto"]
     assert full.understood == plain.understood == ["2 bars", "90 bpm", "koto"]
     assert (deaf.understood, len(deaf.not_honoured)) == ([], 1)
+    assert {track.program for track in full.midi.instruments if not track.is_drum} == {107}
 
 
 def test_sections_have_their_own_tilt_and_tempo(composer):
@@ -213,7 +248,7 @@ def test_a_steady_tempo_is_the_default_and_can_be_let_go(composer):
     assert len({t for t in composer.compose([request], free)[0].tokens if t.startswith("t-")}) > 1
 
 
-def test_every_bar_of_a_regenerated_or_tilted_piece_decodes(composer):
+def test_every_bar_of_a_tilted_piece_decodes(composer):
     piece = system(composer, strength=2.0).compose([Request("loud, low", seed=5, bars=3)], SETTINGS)[0]
     again = remi.encode(piece.midi, "REMIGEN2", ignore_time_signature=True, instrument_order="six_tracks")
     assert again == piece.tokens
@@ -295,6 +330,8 @@ def test_levels_are_the_models_or_else_the_embedded_ones(tmp_path):
     assert set(quantiles_of(tmp_path / "checkpoint.pt").values) >= set(AXES)
     QUANTILES.save(tmp_path / "quantiles.json")
     assert quantiles_of(tmp_path).values == QUANTILES.values
+    (tmp_path / "checkpoint.pt").touch()
+    assert quantiles_of(tmp_path / "checkpoint.pt").values == QUANTILES.values
 
 
 def bar(*pitches, program=0):

@@ -5,6 +5,7 @@ import pytest
 from fairseq_meloformer.composing.command import _reading
 from fairseq_meloformer.composing.parts import key_of, metre_of, only_planned, told, understand
 from fairseq_meloformer.words.prompts import Request, from_texts
+from fairseq_meloformer.words.timeline import read_timeline
 
 
 def heard(text):
@@ -39,6 +40,21 @@ def test_what_is_understood_of_sections_is_said_once_with_their_lengths():
     assert understood.count("90 bpm") == 1
     assert len(unkept) == 1
     assert unkept[0].startswith("reverb")
+
+
+@pytest.mark.parametrize(
+    ("text", "unheard"),
+    [
+        ("in D minor, 90 bpm, violin", True),
+        ("verse 2 bars, chorus 2 bars", True),
+        ("1-2: calm | 3-4: storm", False),
+        ("", False),
+    ],
+)
+def test_a_text_beside_sections_of_their_own_is_said_not_to_be_heard(text, unheard):
+    request = Request(text, bars=4, sections=read_timeline("1-2: calm | 3-4: storm"))
+    unkept = told(request, understand(None, [request])[0])[1]
+    assert [said.partition(" (")[0] for said in unkept] == ["the text"] * unheard
 
 
 def test_a_metre_that_models_have_not_seen_is_said_to_be_an_extrapolation():

@@ -1,5 +1,6 @@
 """Bars are composed for an existing piece, and all else in its file stays as it is."""
 
+import argparse
 import json
 import random
 from collections import Counter
@@ -11,7 +12,9 @@ from injection.models import bridge, museformer
 from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer import cli, midi
+from fairseq_meloformer.composing.command import Order, add_arguments
 from fairseq_meloformer.composing.composer import Composer, summaries_of
+from fairseq_meloformer.composing.harmony import chords_of
 from fairseq_meloformer.composing.parts import understand
 from fairseq_meloformer.composing.piece import Settings
 from fairseq_meloformer.composing.regeneration import Infilling, Original
@@ -130,6 +133,13 @@ def test_every_way_of_composing_can_do_it_and_seeds_differ(settings, composer, p
             assert notes(again.midi, (1, 2, 5, 6)) == notes(original.song, (1, 2, 5, 6))
 
 
+def test_without_injection_the_text_is_said_not_to_be_heard(composer, piece):
+    passage = Infilling.of(arranged(piece.midi), 3, 4, shift=-3)
+    settings = Settings(injected=False, bar_tokens=12)
+    (again,) = composer.recompose([Request("storm, 90 bpm", seed=1)], settings, passage)
+    assert (again.understood, [said.partition(" (")[0] for said in again.not_honoured]) == ([], ["the text"])
+
+
 @pytest.fixture
 def koto(tmp_path):
     """A piece whose guitar is a koto, as a file with its line of a manifest."""
@@ -156,15 +166,49 @@ def test_new_bars_keep_what_the_piece_has_and_say_what_of_the_text_cannot_act(ko
     passage = Infilling.of(koto.arrangement, 3, 4, shift=0)
     text = "flute, 120 bpm, in E major, 3/4, 16 bars, 30 seconds, C F G"
     ((part,),) = understand(None, [Request(text)])
-    kept = passage.kept(part)
+    (kept,) = passage.kept(Request(text), [part])
     assert (kept.tempo, [bar[0].name for bar in kept.chords]) == (None, ["F", "G", "C"])  # C in bar 3
     said = [phrase.partition(" (")[0] for phrase in kept.unkept]
     assert said == ["chords G", "120 bpm", "E major", "3/4", "16 bars", "30 seconds", "flute"]
     ((own,),) = understand(None, [Request(str(koto.row["prompt"]))])
-    own = replace(passage, own=True).kept(own)
+    (own,) = replace(passage, own=True).kept(Request(str(koto.row["prompt"])), [own])
     assert ([bar[0].name for bar in own.chords], own.unkept) == (["C", "F", "G"], ())
     ((same,),) = understand(None, [Request("koto, 61 bpm, in A minor, 4/4, 2 bars")])
-    assert passage.kept(same).unkept == ()
+    assert passage.kept(Request(""), [same])[0].unkept == ()
+
+
+@pytest.mark.parametrize(
+    ("of", "bars", "text", "heard", "left_out"),
+    [
+        (Infilling.of, (11, 14), "C Am F G", "C Am F G", ""),
+        (Infilling.of, (11, 14), "1-2: C Am F G | 3-4: calm", "C Am - -", "F G (there are 2 bars"),
+        (Infilling.of, (11, 14), "1-1: calm | 2-4: C Am F G", "- C Am F", "G (there are 3 bars"),
+        (Infilling.of, (11, 14), "1-8: calm | 9-16: C Am F G", "F G C Am", ""),
+        (Infilling.after, (4,), "1-2: C Am F G | 3-4: calm", "C Am - -", "F G (there are 2 bars"),
+        (Infilling.after, (4,), "1-14: calm | 15-16: C Am F G", "F G C Am", ""),
+        (Infilling.before, (2,), "1-16: C Am F G", "F G", ""),
+    ],
+)
+def test_chords_of_a_timeline_are_counted_from_where_its_text_has_them(of, bars, text, heard, left_out):
+    passage = of(arranged(song(bars=16)), *bars, shift=0)
+    request = from_texts([text])[0].request(0, Request(""))
+    whole = passage.in_whole(request)
+    (parts,) = understand(None, [whole])
+    kept = passage.kept(request, parts)
+    assert kept == passage.kept(whole, parts)
+    chords = [chords_of(kept, bar) for bar in range(passage.first - 1, passage.last)]
+    assert " ".join(bar[0].name if bar else "-" for bar in chords) == heard
+    said = [one for part in kept for one in part.unkept if one.startswith("chords")]
+    assert said == ([f"chords {left_out} for them)"] if left_out else [])
+
+
+@pytest.mark.parametrize("text", ["C Am F G", "1-2: C Am F G | 3-6: calm"])
+def test_chords_of_the_pieces_own_text_lead_to_those_of_its_first_bar(text):
+    passage = replace(Infilling.before(arranged(song()), 2, shift=0), own=True)
+    request = from_texts([text])[0].request(0, Request(""))
+    kept = passage.kept(request, understand(None, [passage.in_whole(request)])[0])
+    assert [chords_of(kept, bar)[0].name for bar in range(4)] == ["F", "G", "C", "Am"]
+    assert not any(part.unkept for part in kept)
 
 
 def test_only_the_chosen_instruments_are_written(composer, piece):
@@ -268,6 +312,11 @@ def test_timelines_are_for_the_piece_or_for_the_new_bars(piece):
     assert sections(after, "1-2: rain | 3-6: sun") == [(1, 2), (3, 8)]
     assert sections(before, "1-1: rain | 2-2: sun") == [(1, 1), (2, 8)]
     assert sections(before, "1-2: rain | 3-6: sun") == [(1, 4), (5, 8)]
+    double = Infilling.after(original, 6)
+    assert sections(double, "1-2: rain | 3-6: sun") == [(1, 8), (9, 12)]
+    assert sections(replace(double, own=True), "1-2: rain | 3-6: sun") == [(1, 2), (3, 12)]
+    with pytest.raises(InputError, match="all of its 8 bars"):
+        sections(replace(after, own=True), "1-2: rain")
     with pytest.raises(InputError, match="all of its 6 bars, or the 3"):
         sections(middle, "1-5: rain")
 
@@ -402,9 +451,42 @@ def test_the_command_goes_on_from_a_piece_and_its_settings(models, tmp_path, cap
     assert "give a text for the new bars" in capsys.readouterr().err
 
 
+def ordered(folder, name, *arguments, **settings):
+    """What is made of a piece with these settings, and how."""
+    midi.write(song(), folder / f"{name}.mid")
+    row = {"files": {"midi": f"{name}.mid"}, "prompt": "calm", "settings": settings}
+    (folder / "manifest.jsonl").write_text(json.dumps(row))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(["--output", "out", "--from", str(folder / name), "--regenerate", "3-4", *arguments])
+    order = Order.of(args)
+    return order, order.settings(args)
+
+
+def test_a_pieces_own_values_hold_where_none_are_given(tmp_path):
+    made = {"nfe": 3, "layers": [0], "strength": 0.5, "injected": False, "full_system": None}
+    made["sampling"] = {"temperature": 0.7, "top_k": 5}
+    _, same = ordered(tmp_path, "a", **made)
+    assert same == Settings(Sampling(temperature=0.7, top_k=5), nfe=3, layers=(0,), strength=0.5)
+    usual = ("--temperature", "1", "--top-k", "32", "--nfe", "10", "--inject-strength", "1", "--inject-layers", "1")
+    _, given = ordered(tmp_path, "a", *usual, "--no-injection", **made)
+    assert given == Settings(layers=(1,), injected=False)
+
+
+def test_what_is_composed_for_a_file_of_a_long_name_can_be_saved(tmp_path):
+    names = ["rain-0", "春" * 79, "春" * 78 + "夏"]
+    ids = [ordered(tmp_path, name)[0].jobs[0][0].id for name in names]
+    assert ids[0] == "rain-0_3-4"
+    assert len(set(ids)) == 3
+    assert all(len(name.encode()) <= 200 for name in ids)  # file systems allow 255, with all that is added
+    assert all(name.startswith("春") and name.endswith("_3-4") for name in ids[1:])
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["rain", "--from", ".", "--regenerate", "3-4"], "no file ."),
+        (["rain", "--from", "/", "--regenerate", "3-4"], "no file /"),
         (["rain", "--regenerate", "3-4"], "goes together with one of"),
         (["rain", "--from", "x.mid"], "goes together with one of"),
         (["rain", "--from", "x.mid", "--regenerate", "3-4"], "no file x.mid"),

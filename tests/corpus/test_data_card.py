@@ -55,3 +55,9 @@ def test_a_folder_that_is_not_finished_is_refused(data: Path, capsys: pytest.Cap
     (data / "quantiles.json").unlink()
     assert cli.main(["card", str(data)]) == 2
     assert "quantiles.json is missing" in capsys.readouterr().err
+
+
+def test_a_folder_whose_preparing_was_stopped_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(data / "prepare.json", {"settings": {"seed": 0}})
+    assert cli.main(["card", str(data)]) == 2
+    assert "prepare.json has no counts yet" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from fairseq_meloformer.measures.tonality import transposed
 from fairseq_meloformer.midi.six_tracks import merge_six_tracks
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.vocabulary import Vocabulary, general, published
+from fairseq_meloformer.workers import cores
 
 TICKS = 480
 
@@ -312,6 +313,87 @@ def test_captions_find_the_passages_they_are_about(tmp_path: Path) -> None:
     captions.write_text('{"path": "0/000.mid", "lang": "en"}\n')
     with pytest.raises(InputError, match="lacks text"):
         prepared(source, tmp_path / "other", "--captions", captions)
+
+
+@pytest.mark.parametrize("bars", [16, "1-8", [0, 8, 16], [8, 8], [-4, 8], ["0", "8"]])
+def test_bars_of_captions_that_are_none_are_said_before_the_work(tmp_path: Path, bars: Any) -> None:
+    source, captions = folder(tmp_path / "midi", 2), tmp_path / "captions.jsonl"
+    captions.write_text(json.dumps({"path": "0/000.mid", "text": "x", "lang": "en", "bars": bars}) + "\n")
+    with pytest.raises(InputError, match=r"captions\.jsonl: bars must be null"):
+        prepared(source, tmp_path / "data", "--captions", captions)
+    assert not (tmp_path / "data").exists()
+
+
+def test_excerpts_are_heard_in_the_passage_that_has_most_of_them(tmp_path: Path) -> None:
+    source, captions = folder(tmp_path / "midi", 3, bars=16), tmp_path / "captions.jsonl"
+    row = {"path": "0/000.mid", "bars": [6, 9], "text": "sleepy", "lang": "en"}
+    captions.write_text(
+        json.dumps({**row, "source": "musiccaps"}) + "\n" + json.dumps({**row, "text": "three bars"}) + "\n"
+    )
+    counts = prepared(source, tmp_path / "data", "--window-bars", "8", "--captions", captions)
+    texts = {item["id"]: [c["text"] for c in item["captions"]] for _, item, _ in passages(tmp_path / "data")}
+    assert (texts["0/000.mid:0-8"], texts["0/000.mid:8-16"]) == (["sleepy"], [])
+    assert counts["captions_without_passage"] == 1
+
+
+def test_rows_find_their_files_however_their_paths_are_written_and_the_others_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, metadata, captions = folder(tmp_path / "midi", 4), tmp_path / "metadata.jsonl", tmp_path / "captions.jsonl"
+    (source / "0" / "bad.mid").write_bytes(b"")
+    known = [{"path": path, "split": "test"} for path in ("./0/000.mid", "1\\001.mid", "midi/2/002.mid")]
+    metadata.write_text("".join(json.dumps(row) + "\n" for row in known))
+    said = [("0//000.mid", None), ("1\\001.mid", [0, 4]), ("midi/2/002.mid", None), ("0/bad.mid", None)]
+    rows = [{"path": path, "bars": bars, "text": path, "lang": "en"} for path, bars in said]
+    captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--metadata", metadata, "--captions", captions, "--window-bars", "8-12"]
+    counts = prepared(source, tmp_path / "data", *flags)
+    found = {item["path"]: (split, item["captions"]) for split, item, _ in passages(tmp_path / "data")}
+    assert found["0/000.mid"][0] == found["1/001.mid"][0] == "test"
+    assert [caption["text"] for caption in found["0/000.mid"][1]] == ["0//000.mid"]
+    assert {name: count for name, count in counts.items() if "_without_" in name} == {
+        "metadata_without_file": 1,
+        "captions_without_file": 1,
+        "captions_without_passage": 2,
+    }
+    told = capsys.readouterr().err
+    assert "1 rows of metadata are of no MIDI file" in told
+    assert "the first is of midi/2/002.mid" in told
+    assert "2 captions of files in" in told
+
+
+def test_of_copies_the_one_is_kept_of_which_most_is_said(tmp_path: Path) -> None:
+    source, captions = folder(tmp_path / "midi", 6), tmp_path / "captions.jsonl"
+    midi.write(song(0), source / "copy.mid")
+    captions.write_text(json.dumps({"path": "copy.mid", "text": "rain", "lang": "en"}) + "\n")
+    counts = prepared(source, tmp_path / "data", "--captions", captions)
+    said = {item["path"]: item["captions"] for _, item, _ in passages(tmp_path / "data")}
+    assert "0/000.mid" not in said
+    assert [caption["text"] for caption in said["copy.mid"]] == ["rain"]
+    assert (counts["duplicate_songs"], counts["captions_without_passage"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--train-passages", "0"], "--train-passages must be at least 1, received 0"),
+        (["--describe", "-1"], "--describe must be at least 0"),
+        (["--valid-share", "5"], "leave something for train, received 5.0 and 0.05"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_said_before_the_work(tmp_path: Path, flags: list[str], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        prepared(folder(tmp_path / "midi", 2), tmp_path / "data", *flags)
+    assert not (tmp_path / "data").exists()
+
+
+def test_workers_are_as_many_as_cores_also_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    parser = argparse.ArgumentParser()
+    prepare.add_arguments(parser)
+    assert parser.get_default("workers") == cores() == 3
 
 
 def test_other_settings_do_not_mix_but_other_words_are_welcome(tmp_path: Path) -> None:

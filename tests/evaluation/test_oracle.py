@@ -13,6 +13,7 @@ from fairseq_meloformer.evaluation.oracle import RealSong
 from fairseq_meloformer.measures.attributes import AXES, measure
 from fairseq_meloformer.summaries.store import StoreHeader
 from fairseq_meloformer.summaries.writer import StoreWriter
+from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.words.prompts import Request
 
 
@@ -63,6 +64,15 @@ def test_plans_of_a_store_and_of_midi_files_agree(tmp_path):
         stored.plan("rain", museformer(layers=3))
     with pytest.raises(InputError, match="is neither"):
         oracle.source(str(tmp_path / "nothing"))
+
+
+def test_files_of_any_suffix_are_songs_and_it_is_said_that_there_are_too_many(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(oracle, "_MOST_FILES", 2)
+    song = remi.decode(["t-30", "o-0", "i-80", "p-72", "d-6", "v-20", "b-1"] * 4)
+    for name in ("a.MID", "b.midi", "c.mid"):
+        midi.write(song, tmp_path / name)
+    assert [song.id for song in oracle._Folder(tmp_path).songs()] == ["a.MID", "b.midi"]
+    assert "has 3 MIDI files, of which the oracle takes the first 2" in capsys.readouterr().err
 
 
 def test_plans_of_different_lengths_become_a_batch():

@@ -215,8 +215,9 @@ def test_foreign_code_with_the_same_names_is_injected_too():
         expected = model.decoder.layers[0].self_attn.sum_key2_proj.weight
         torch.testing.assert_close(mixed[:3, 0], plan[0, :, 0] @ expected.T)
         torch.testing.assert_close(mixed[3:, 0], own[3:, 0] @ expected.T)
-    with pytest.raises(InputError, match="past"), inject(model, plan, scope="plan"):
-        pass
+    for option, reason in (({"scope": "plan"}, "past"), ({"near": (1,)}, "near must be None")):
+        with pytest.raises(InputError, match=reason), inject(model, plan, **option):
+            pass
 
 
 @pytest.mark.parametrize(

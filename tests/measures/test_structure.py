@@ -1,5 +1,7 @@
 """Fitness of segments against the formula and against every family of paths, and structureness of made-up pieces."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from measures.pieces import passage, together
@@ -32,6 +34,15 @@ def test_paths_are_the_best_of_all_families(seed):
     for length in range(1, count + 1):
         for start in range(count - length + 1):
             assert found[length - 1, start] == pytest.approx(best_of_all(likeness[:, start : start + length]), abs=1e-9)
+
+
+def test_memory_grows_as_the_pairs_of_quarters():
+    likeness = np.where(np.random.default_rng(0).random((48, 48)) < 0.5, 0.5, -2.0)
+    tracemalloc.start()
+    fitness(likeness)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
 
 
 def best_of_all(columns):

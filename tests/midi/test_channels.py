@@ -1,14 +1,17 @@
+import weakref
+
 import pytest
 from midi.raw import bank, exclusive, header, note, port, program, track
 
 from fairseq_meloformer.midi import smf
+from fairseq_meloformer.midi.channels import PROGRAM, Channels
 
 
 def voices(*tracks, kind=1):
     """Pitch, program and whether it is drums, of every note."""
-    song, left_out = smf.parse(header(len(tracks), kind) + b"".join(tracks))
-    assert not left_out
-    return sorted((played.pitch, one.program, one.is_drum) for one in song.instruments for played in one.notes)
+    song = smf.Song(header(len(tracks), kind) + b"".join(tracks))
+    assert not song.left_out
+    return sorted((played.pitch, one.program, one.is_drum) for one in song.midi().instruments for played in one.notes)
 
 
 SETUP = [program(0, 73), program(1, 33)]
@@ -78,3 +81,12 @@ def rhythm(part, use):
 def test_drum_kits_are_told_by_channel_bank_and_part(events, channel, drums):
     assert [found[2] for found in voices(track(*events), track(note(channel, 60)))] == [drums]
     assert [found[2] for found in voices(track(*events, note(channel, 60)), kind=0)] == [drums]
+
+
+def test_nothing_is_kept_of_channels_that_nobody_needs_any_more():
+    channels = Channels()
+    channels.change(3, 0, PROGRAM, 40)
+    assert [channels.voices(3, 1).at(0, told).program for told in (0, 1)] == [0, 40]
+    alive = weakref.ref(channels)
+    del channels
+    assert alive() is None

@@ -8,6 +8,7 @@ from midi.raw import END_OF_TRACK, header, note, track
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi import files, smf
+from fairseq_meloformer.midi.events import EventFile
 
 PARTS = [b"".join(note(channel, 60 + channel + pitch) for pitch in range(4)) for channel in range(3)]
 
@@ -16,12 +17,12 @@ def heard(song):
     return sorted((one.start, one.pitch, one.velocity) for track in song.instruments for one in track.notes)
 
 
-ALL = heard(smf.parse(header(3) + b"".join(map(track, PARTS)))[0])
+ALL = heard(smf.Song(header(3) + b"".join(map(track, PARTS))).midi())
 
 
 def read(data):
-    song, left_out = smf.parse(data)
-    return heard(song), left_out
+    song = smf.Song(data)
+    return heard(song.midi()), song.left_out
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 100), st.integers(0, 2**32 - 1)), min_size=3, max_size=3))
@@ -86,6 +87,13 @@ def test_chunks_of_other_kinds_are_passed_over():
         assert read(header(3) + b"".join(tracks)) == (ALL, [])
 
 
+@pytest.mark.parametrize("place", [1, 3])
+def test_there_may_be_any_number_of_other_chunks(place):
+    tracks = [track(part) for part in PARTS]
+    tracks.insert(place, b"AAAA\0\0\0\0" * 100_000)
+    assert read(header(3) + b"".join(tracks)) == (ALL, [])
+
+
 def chunk(kind, body):
     return kind + len(body).to_bytes(4, "little") + body + b"\x00" * (len(body) % 2)
 
@@ -124,6 +132,9 @@ def test_independent_patterns_are_refused_unless_there_is_only_one():
         (b"\x00\xf2\x10\x20", "a message 0xf2, which belongs on a cable"),
         (b"\x00\xfe\x00\xfe", "2 times a message 0xfe, which belongs on a cable"),
         (b"\x00\x90\x30\x40", "a note without an end"),
+        (b"\x00\xff\x59\x02\x08\x00", "a key signature 0800, which names no key"),
+        (b"\x00\xff\x59\x02\xff\x02", "a key signature ff02, which names no key"),
+        (b"\x00\xff\x59\x01\x00", "a key signature 00, which names no key"),
     ],
 )
 def test_single_events_that_cannot_be_are_left_out_and_said(event, what):
@@ -139,10 +150,11 @@ def test_notes_louder_than_can_be_are_as_loud_as_can_be():
     assert left_out == [("2 times an event with a data byte above 127", "track 0, tick 0")]
 
 
-def test_what_is_left_out_is_logged_if_nobody_asks(tmp_path, caplog):
+@pytest.mark.parametrize("reader", [files.read, EventFile.read])
+def test_what_is_left_out_is_logged_if_nobody_asks(tmp_path, caplog, reader):
     (tmp_path / "song.mid").write_bytes(header(5) + b"".join(map(track, PARTS)))
     with caplog.at_level(logging.WARNING):
-        files.read(tmp_path / "song.mid")
+        reader(tmp_path / "song.mid")
     assert "song.mid: left out 2 of the 5 tracks" in caplog.text
     caplog.clear()
     left_out = []

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
+from miditoolkit import Instrument, KeySignature, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.midi import files
+from fairseq_meloformer.midi.events import EventFile
 from fairseq_meloformer.tokens import remi
 
 HEADER = b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0"
@@ -63,6 +64,8 @@ def test_real_files_are_read_as_miditoolkit_reads_them(real_music):
         assert ours.max_tick == theirs.max_tick
         assert ours.tempo_changes == theirs.tempo_changes
         assert ours.time_signature_changes == theirs.time_signature_changes
+        assert ours.key_signature_changes == theirs.key_signature_changes
+        assert ours.markers == theirs.markers
         assert [one.name for one in ours.instruments] == [one.name.strip() for one in theirs.instruments]
 
 
@@ -114,15 +117,28 @@ NOTE = b"\x00\x90\x3c\x40\x0a\x80\x3c\x40"
 )
 def test_broken_files_are_refused_by_name(tmp_path, data, message):
     (tmp_path / "broken.mid").write_bytes(data)
-    with pytest.raises(InputError, match=message) as caught:
-        files.read(tmp_path / "broken.mid")
-    assert "broken.mid" in str(caught.value)
+    for reader in (files.read, EventFile.read):
+        with pytest.raises(InputError, match=message) as caught:
+            reader(tmp_path / "broken.mid")
+        assert "broken.mid" in str(caught.value)
 
 
 def test_missing_files_and_folders_are_refused_by_name(tmp_path):
     for path in (tmp_path / "absent.mid", tmp_path):
-        with pytest.raises(InputError, match="must be readable"):
-            files.read(path)
+        for reader in (files.read, EventFile.read):
+            with pytest.raises(InputError, match="must be readable"):
+                reader(path)
+
+
+def test_what_a_file_says_of_its_key_changes_no_token(tmp_path):
+    song, tokens = piece(part("melody", 0, line(64)), part("", 0, chords(40))), []
+    for keys in ([], [KeySignature("F#m", 0)]):
+        song.key_signature_changes = keys
+        files.write(song, tmp_path / "song.mid")
+        read = files.read(tmp_path / "song.mid")
+        assert read.key_signature_changes == keys
+        tokens.append(remi.encode(files.merge_six_tracks(read), normalise_pitch=True))
+    assert tokens[0] == tokens[1]
 
 
 @given(seed=st.integers(0, 2**31))
@@ -138,7 +154,8 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, seed):
         song = files.read(path)
     except InputError:
         return
-    assert len(files.notes(song)) >= 0
+    assert all(note.start <= note.end < song.max_tick for one in song.instruments for note in one.notes)
+    assert all(0 < note.velocity < 128 and note.pitch < 128 for one in song.instruments for note in one.notes)
     if len(files.notes(song)) and song.max_tick < 10**6:
         try:
             assert remi.encode(song)[-1] == "b-1"
@@ -243,6 +260,11 @@ def test_a_pitch_sounds_once_at_a_time_in_a_merged_track():
     ("parts", "options", "message"),
     [
         ([part("melody", 0, line(60))], {"metre": (3, 4)}, "must be in 4/4, but is in 3/4"),
+        (
+            [part("melody", 0, [(0.618 * place, 0.5, 60 + place % 5) for place in range(40)])],
+            {"metre": (1, 4)},
+            r"these lie anywhere\. Quantise them, or write the metre into the file\.$",
+        ),
         (
             [part("melody", 0, line(60, bars=3))],
             {},

@@ -15,11 +15,11 @@ def test_the_collector_is_as_it_was_however_the_work_ends(before):
         with garbage_collection.paused():
             assert not gc.isenabled()
             with pytest.raises(InputError):
-                smf.parse(b"no MIDI")
+                smf.Song(b"no MIDI")
             assert not gc.isenabled()
         assert gc.isenabled() == before
         with pytest.raises(InputError):
-            smf.parse(b"no MIDI")
+            smf.Song(b"no MIDI")
         assert gc.isenabled() == before
     finally:
         gc.enable()

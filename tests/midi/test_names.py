@@ -26,5 +26,5 @@ def test_names_of_a_file_say_together_what_their_encoding_is(encoding):
 
 
 def test_tracks_have_their_names():
-    song, _ = smf.parse(header(2) + track(name("主旋律".encode("gbk") + b"\0 "), note(0, 60)) + track(note(1, 50)))
-    assert [one.name for one in song.instruments] == ["主旋律", ""]
+    song = smf.Song(header(2) + track(name("主旋律".encode("gbk") + b"\0 "), note(0, 60)) + track(note(1, 50)))
+    assert [one.name for one in song.midi().instruments] == ["主旋律", ""]

@@ -1,19 +1,10 @@
 import mido
 import pytest
-from miditoolkit import (
-    ControlChange,
-    Instrument,
-    KeySignature,
-    Marker,
-    MidiFile,
-    Note,
-    PitchBend,
-    TempoChange,
-    TimeSignature,
-)
+from miditoolkit import Instrument, KeySignature, Marker, MidiFile, Note, TempoChange, TimeSignature
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.keys import key_name
 from fairseq_meloformer.midi.writing import playable
 
 
@@ -81,6 +72,19 @@ def test_instruments_of_one_name_are_told_apart_and_those_without_a_name_get_gen
     assert [one.name for one in two.instruments] == ["Flute", "Bass", "Bass 2"]
 
 
+@pytest.mark.parametrize(
+    ("names", "told_apart"),
+    [
+        (["Piano", "Piano", "Piano 2"], ["Piano", "Piano 3", "Piano 2"]),
+        (["Piano 2", "Piano", "Piano"], ["Piano 2", "Piano", "Piano 3"]),
+        (["Piano", "Piano", "Piano"], ["Piano", "Piano 2", "Piano 3"]),
+    ],
+)
+def test_a_number_is_not_a_name_that_another_instrument_has(names, told_apart):
+    made = playable(song(*(part(program, (0, 1, 60), name=name) for program, name in enumerate(names))))
+    assert [one.name for one in made.instruments] == told_apart
+
+
 def test_more_instruments_than_channels_go_to_a_second_port(tmp_path):
     many = [part(program, (0, 480, 60), name=str(program)) for program in range(40)]
     tracks = written(song(*many, part(0, (0, 10, 36), drums=True)), tmp_path)
@@ -129,17 +133,19 @@ def test_tempi_metres_keys_markers_and_the_text_stand_in_the_first_track(tmp_pat
     assert next(m.key for _, m in first if m.type == "key_signature") == "F#m"
     back = midi.read(tmp_path / "song.mid")
     assert back.time_signature_changes == made.time_signature_changes
+    assert back.key_signature_changes == made.key_signature_changes
+    assert back.markers == made.markers
 
 
-def test_controllers_and_bends_go_with_their_instrument(tmp_path):
-    piano = part(0, (0, 480, 60))
-    piano.control_changes = [ControlChange(64, 127, 0)]
-    piano.pitch_bends = [PitchBend(100, 240)]
-    track = written(song(part(40, (0, 1, 60)), piano), tmp_path)[2]
-    played = [(tick, m.type) for tick, m in track if not m.is_meta]
-    assert played == [
-        (0, "program_change"), (0, "control_change"), (0, "note_on"), (240, "pitchwheel"), (480, "note_off"),
-    ]  # fmt: skip
+@pytest.mark.parametrize("minor", [False, True])
+def test_every_key_is_read_as_it_is_written(tmp_path, minor):
+    made = song(part(0, (0, 480, 60)))
+    made.key_signature_changes = [
+        KeySignature(key_name(sharps, minor=minor), 480 * (sharps + 7)) for sharps in range(-7, 8)
+    ]
+    midi.write(made, tmp_path / "song.mid")
+    assert midi.read(tmp_path / "song.mid").key_signature_changes == made.key_signature_changes
+    assert made.key_signature_changes[4].key_name == ("Cm" if minor else "Eb")
 
 
 def test_a_file_is_there_completely_or_not_at_all(tmp_path):

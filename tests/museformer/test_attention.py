@@ -54,6 +54,7 @@ CASES = {
     "past": injecting(scope="past", strength=0.7),
     "history": injecting(scope="history"),
     "plan": injecting(scope="plan", ahead=2),
+    "plan, all ahead": injecting(scope="plan", ahead=1 << 20),
     "plan, nothing near": injecting(scope="plan", near=()),
     "history, bar -1 near": injecting(scope="history", near=(1,)),
     "plan in one layer": injecting(scope="plan", layers=[1]),

@@ -5,6 +5,7 @@ import torch
 from golden import tiny
 
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.injection import inject
 from fairseq_meloformer.museformer.bias import Bias
 from fairseq_meloformer.museformer.config import MuseFormerConfig
 from fairseq_meloformer.museformer.model import MuseFormer
@@ -46,9 +47,28 @@ def test_guidance_by_one_is_none_and_guided_songs_need_two_rows(shared):
     assert plain == doubled  # without an injection both halves agree, whatever the weight
 
 
-def test_no_song_ends_before_it_may(shared):
-    songs = generate(tiny(shared), [[], []], Sampling(top_k=0, min_tokens=30, max_tokens=40), seeds=[1, 2])
-    assert all(30 <= len(song) <= 40 for song in songs)
+def test_guidance_goes_from_the_logits_without_a_plan_beyond_those_under_it(shared):
+    model, songs = tiny(shared), 32
+    plan = torch.randn(songs, 4, 4, 64, generator=torch.Generator().manual_seed(0))
+    begun = torch.full((songs, 1), vocabulary.BOS)
+    with torch.no_grad():
+        without = model(begun)[:, 0]
+        with inject(model, plan, scope="plan"):
+            under = model(begun)[:, 0]
+    expected = (without + 1.5 * (under - without)).argmax(1)
+    assert not any(torch.equal(expected, other.argmax(1)) for other in (without, under))
+    halves = torch.tensor([[True], [False]]).repeat_interleave(songs, 0).expand(-1, 4)
+    with inject(model, plan.repeat(2, 1, 1, 1), scope="plan", mask=halves):
+        drawn = generate(model, [[]] * songs, Sampling(top_k=1, max_tokens=1, logit_guidance=1.5))
+    assert drawn == expected[:, None].tolist()
+
+
+def test_a_song_is_cut_off_and_a_prompt_that_is_long_enough_stays_as_it_is(shared):
+    prompts = [[], [530, 15, 74, 143] * 10, [530] * 41]
+    for sampling in (Sampling(top_k=0, max_tokens=40), Sampling(top_k=0, max_tokens=40, logit_guidance=2)):
+        free, *rest = generate(tiny(shared), prompts, sampling)
+        assert len(free) == 40
+        assert rest == prompts[1:]
 
 
 def test_a_bias_holds_for_its_song_and_its_bar():

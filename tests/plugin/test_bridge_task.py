@@ -163,6 +163,22 @@ def test_a_subset_that_is_not_there_is_refused(store):
         tasks.setup_task(training(store).task).load_dataset("test")
 
 
+@pytest.mark.parametrize("setup", [training, lambda path: composing(path, "model", "out")])
+def test_what_is_neither_a_store_nor_prompts_is_refused_as_both(tmp_path, setup):
+    task = tasks.setup_task(setup(tmp_path / "prompts.txt").task)
+    with pytest.raises(InputError, match=r"prompts\.txt must be a store of summaries .* or a file of prompts"):
+        task.load_dataset("train")
+
+
+@pytest.mark.parametrize("flag", ["--fp16", "--bf16", "--amp"])
+def test_fairseqs_half_precisions_are_refused_for_a_bridge_too(store, flag):
+    cfg = training(store, flag)
+    task = tasks.setup_task(cfg.task)
+    with pytest.raises(InputError, match=f"{flag} must not be given to train a bridge"):
+        task.build_model(cfg.model)
+    assert task.build_model(cfg.model, from_checkpoint=True) is not None
+
+
 def built(cfg):
     task = tasks.setup_task(cfg.task)
     return task.build_model(cfg.model), task.build_criterion(cfg.criterion)
@@ -222,6 +238,29 @@ def test_metrics_are_means_over_songs_however_they_are_batched():
         "quarter_0": 2.0,
         "quarter_3": 2.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "another"),
+    [
+        ("museformer", "another", True),
+        ("encoder_identity", "another", True),
+        ("text_dim", 16, True),
+        ("museformer", "", False),  # unknown
+        ("most_bars", 9, False),  # the command line's to say
+    ],
+)
+def test_a_bridge_goes_on_for_its_own_museformer_and_text_encoder_alone(store, name, value, another):
+    model, _ = built(training(store))
+    state = model.state_dict()
+    state["_extra_state"]["bridge_config"][name] = value
+    if another:
+        with pytest.raises(InputError, match=f"{name} was {value!r} and is .* here.*another --save-dir"):
+            model.load_state_dict(state)
+    else:
+        model.load_state_dict(state)
+    tuned, _ = built(training(store, "--finetune-from-model", "a bridge"))
+    tuned.load_state_dict(state)
 
 
 @dataclass(frozen=True)

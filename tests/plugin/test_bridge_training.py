@@ -1,7 +1,9 @@
 """Stage B through the real fairseq-train and fairseq-validate, on a small store of invented summaries."""
 
 import dataclasses
+import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -79,6 +81,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one(store, trained, tmp_path):
     one, other = (read_state(path / "checkpoint_last.pt")["model"] for path in (folder, tmp_path))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one if isinstance(one[name], torch.Tensor))
+
+
+def test_another_museformers_store_is_refused_but_for_tuning(store, trained, tmp_path):
+    another, kept = tmp_path / "store", trained[0] / "checkpoint_last.pt"
+    shutil.copytree(store, another)
+    header = json.loads((another / "store.json").read_text())
+    (another / "store.json").write_text(json.dumps(header | {"model_sha256": "another"}))
+    (tmp_path / "save").mkdir()
+    shutil.copy(kept, tmp_path / "save" / "checkpoint_last.pt")
+    printed = command("train", another, *LOG, *RECIPE, *SIZES, *OPTIMISER, "--save-dir", tmp_path / "save", fails=True)
+    assert "a bridge goes on being trained for the MuseFormer" in printed
+    assert "museformer was 'model' and is 'another' here" in printed
+    train(another, tmp_path / "tuned", "--finetune-from-model", kept, "--max-update", 1)
+    assert checkpoints.load(tmp_path / "tuned" / "checkpoint_last.pt").config.museformer == "another"
 
 
 def test_two_processes_equal_one_with_twice_the_batches(store, trained, tmp_path):

@@ -79,6 +79,14 @@ def test_a_missing_model_is_named(tmp_path):
 def test_what_a_user_can_mend_is_said_without_a_traceback(capsys):
     sys.excepthook(InputError, InputError("data must be there"), None)
     assert capsys.readouterr().err == "error: data must be there\n"
+    hidden = ValueError("please ensure that the architectures match")
+    hidden.__context__ = InputError("this one must be another")
+    sys.excepthook(ValueError, hidden, None)
+    assert capsys.readouterr().err == "error: this one must be another\n"
+    told = InputError("file: data must be there")
+    told.__context__ = InputError("data must be there")
+    sys.excepthook(InputError, told, None)
+    assert capsys.readouterr().err == "error: file: data must be there\n"
     sys.excepthook(ValueError, ValueError("a fault of ours"), None)
     assert "ValueError: a fault of ours" in capsys.readouterr().err
 

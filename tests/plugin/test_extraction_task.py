@@ -1,6 +1,8 @@
 """Stage A through the real fairseq-generate: killed, resumed, on two ranks, and never mixed."""
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -24,13 +26,13 @@ KILLED = """
 import os, signal
 from fairseq_meloformer.summaries import writer
 write, count = writer.write_shard, 0
-def write_shard(path, items):
+def write_shard(path, *made):
     global count
     count += 1
     if count == 5:
         path.with_name(f".{path.name}.tmp").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
-    write(path, items)
+    write(path, *made)
 writer.write_shard = write_shard
 writer.StoreWriter.__init__.__defaults__ = (0, 1, 60.0)
 from fairseq_cli.generate import cli_main
@@ -88,7 +90,6 @@ def assert_complete(corpus, frozen, store):
     assert statistics.bars == len(everything)
     torch.testing.assert_close(statistics.mean, everything.mean(0))
     torch.testing.assert_close(statistics.std, everything.std(0, correction=0))
-    assert SummaryStore(store).damaged() == []
 
 
 def test_killed_and_resumed_on_two_ranks_and_never_mixed(described, frozen, tmp_path, caplog):
@@ -112,6 +113,21 @@ def test_killed_and_resumed_on_two_ranks_and_never_mixed(described, frozen, tmp_
     with pytest.raises(InputError, match="made with model_sha256"):
         generate.main(options.parse_args_and_arch(options.get_generation_parser(), [str(value) for value in other]))
     assert {path: path.read_bytes() for path in shard_paths(store / "train")} == shards
+
+
+@pytest.mark.parametrize("changed", ["train.items.jsonl", "train.bin"])
+def test_other_descriptions_or_songs_are_not_mixed_with_what_is_there(described, frozen, tmp_path, changed):
+    data, store = tmp_path / "data", tmp_path / "store"
+    shutil.copytree(described.data, data)
+    given = arguments(dataclasses.replace(described, data=data), frozen, store)
+    in_process(*given)
+    content = (data / changed).read_bytes()
+    swap = (b"captions", b"positions") if changed.endswith("jsonl") else (content[:2], content[2:4])
+    (data / changed).write_bytes(content.replace(*swap))
+    with pytest.raises(InputError, match=r"extracted from other songs or descriptions .* another --summary-store"):
+        generate.main(options.parse_args_and_arch(options.get_generation_parser(), [str(value) for value in given]))
+    (data / changed).write_bytes(content)  # as preparing the same again leaves it
+    in_process(*given)
 
 
 def test_songs_that_were_not_prepared_by_us_get_numbers(corpus, frozen, tmp_path):

@@ -36,15 +36,19 @@ def train(model, *optimisers, steps):
 
 
 def ours(model):
-    return MuonAndAdamW(model.parameters(), 0.95, BETAS, DECAY)
+    return MuonAndAdamW(filter(lambda each: each.requires_grad, model.parameters()), 0.95, BETAS, DECAY)
 
 
-def test_matrices_of_layers_step_by_muon_and_all_else_by_adamw():
+@pytest.mark.parametrize("alone", [False, True])
+def test_matrices_of_layers_step_by_muon_and_all_else_by_adamw(alone):
     found, model = network(), network()
     matrix, bias = model["layers"].weight, model["layers"].bias
     muon = torch.optim.Muon([matrix], weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW([model["embedding"].weight, bias], betas=BETAS, weight_decay=DECAY)
-    expected = train(model, muon, adamw, steps=4)
+    if alone:  # all else is frozen
+        for each in (found, model):
+            each.requires_grad_(requires_grad=False)["layers"].weight.requires_grad_(requires_grad=True)
+    expected = train(model, *([muon] if alone else [muon, adamw]), steps=4)
     for one, other in zip(train(found, ours(found), steps=4), expected, strict=True):
         torch.testing.assert_close(one, other, atol=0, rtol=0)
 

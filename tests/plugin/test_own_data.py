@@ -188,6 +188,24 @@ def test_trainings_share_what_is_left_of_the_budget(module, tmp_path):
     assert module.Run(tmp_path, {"midi": "m", "size": "mini"}, 1800)
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("meloformer: on 2 GPUs\nTraceback:\nRuntimeError: no memory", "RuntimeError: no memory"),
+        ("error: no such store\nChildFailedError: \n=====", "error: no such store"),
+        ("meloformer: on 2 GPUs\nKilled", "Killed"),
+        ("ValueError: passed over\nmeloformer compose: no such file", "meloformer compose: no such file"),
+        ("", "it said nothing"),
+    ],
+)
+def test_a_stage_failed_for_what_it_said_last_in_this_run(module, tmp_path, said, reason):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "tune.log").write_text("error: of an earlier run\n")
+    failing = module.Stage("tune", lambda _: ["bash", "-c", 'echo "$0"; exit 1', said], lambda: False)
+    with pytest.raises(InputError, match=rf"tune failed: {reason} \(all that it said"):
+        module.Run(tmp_path, {"midi": "m", "size": "mini"}, 1800).run([failing])
+
+
 def test_a_training_for_which_no_time_is_left_says_so(module, tmp_path, capsys):
     made = iter([False, True])
     training = module.Stage("bridge", lambda _: ["true"], lambda: next(made))

@@ -211,6 +211,11 @@ def test_in_ordinary_batches_readers_have_no_part(measured, setting):
     assert not any(parameter.grad.any() for parameter in readers.parameters())  # zeros, which other processes wait for
 
 
+def test_levels_are_those_of_the_first_of_several_folders(measured):
+    several = dataclasses.replace(measured, data=f"{measured.data}:{measured.data}")
+    assert reading(several)[2]["positions"].shape[2] == len(AXES)
+
+
 def test_readers_need_levels(corpus):
     with pytest.raises(InputError, match=r"quantiles\.json"):
         reading(corpus)
@@ -333,3 +338,4 @@ def test_tuning_takes_its_sizes_from_the_model_that_it_begins_with(corpus, tmp_p
     task = tasks.setup_task(missing.task)
     with pytest.raises(InputError, match="nowhere"):
         task.build_model(missing.model)
+    assert task.build_model(missing.model, from_checkpoint=True) is not None  # tuned once, where that model is no more

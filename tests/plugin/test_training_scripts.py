@@ -14,6 +14,7 @@ from fairseq_meloformer.measures.quantiles import Quantiles
 from fairseq_meloformer.museformer import MuseFormer
 from fairseq_meloformer.museformer.checkpoints import read_state
 from fairseq_meloformer.summaries.store import SummaryStore, shard_paths
+from fairseq_meloformer.tokens.vocabulary import SPECIAL, Vocabulary, published
 
 SMALL = (
     "--arch",
@@ -118,6 +119,24 @@ def test_two_processes_share_an_extraction_from_a_model_as_training_left_it(scri
     assert (tmp_path / "store" / "valid" / "statistics.safetensors").is_file()
 
 
+def test_a_training_begins_from_another_model_in_its_sizes_and_is_finished(scripts, corpus, shared, tmp_path):
+    model = shared / "museformer" / "golden" / "tiny4_checkpoint_0.10.2_layout.pt"
+    options = (*SMALL, "--finetune-from-model", model)
+    assert updates(scripts("train", corpus.data, tmp_path, *options, "--max-update", 3)) == [1, 2, 3]
+    assert updates(scripts("train", "--finish", 1, corpus.data, tmp_path, *options)) == [4]
+    assert MuseFormer.from_pretrained(tmp_path).config.layers == 4  # the architecture has 2
+
+
+def test_a_vocabulary_of_ones_own_is_kept_from_training_to_tuning(scripts, corpus, tmp_path):
+    shutil.copytree(corpus.data, tmp_path / "data")
+    symbols = Vocabulary([*published().symbols[len(SPECIAL) :], "x-0"])
+    symbols.write(tmp_path / "data" / "dict.txt")
+    options = (*SMALL, "--max-update", 2)
+    scripts("train", tmp_path / "data", tmp_path / "model", *options)
+    scripts("tune", tmp_path / "model", tmp_path / "data", tmp_path / "tuned", *options, "--attribute-weight", 0)
+    assert MuseFormer.from_pretrained(tmp_path / "tuned").config.vocabulary_sha256 == symbols.sha256
+
+
 def test_there_must_be_something_to_finish(scripts, corpus, tmp_path):
     assert "run the command without --finish first" in scripts(
         "train", "--finish", 9, corpus.data, tmp_path, fails=True
@@ -131,7 +150,11 @@ def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, shared, t
     shutil.copytree(corpus.data, data)
     Quantiles.fit(measure(line.split()) for line in corpus.songs["train"]).save(data / "quantiles.json")
     in_time = ("--lr-scheduler", "in_time", "--stop-time-hours", 1e-4, "--max-update", 0)
-    options = [*SMALL, *((*in_time, "--train-summary-projections-only") if doors else ("--max-update", 3, "--gpus", 2))]
+    muon = ("--optimizer", "muon")
+    options = [
+        *SMALL,
+        *((*in_time, *muon, "--train-summary-projections-only") if doors else ("--max-update", 3, "--gpus", 2)),
+    ]
     printed = scripts("tune", model, data, tmp_path / "tuned", *options)
     if doors:
         done = (tmp_path / "tuned" / "model.safetensors").read_bytes()
@@ -156,7 +179,7 @@ def test_any_model_is_tuned_to_plans_in_its_own_sizes(scripts, corpus, shared, t
     assert (changed == read) == doors
 
 
-def test_a_published_checkpoint_composes_as_it_was_downloaded(scripts, shared, tmp_path):
+def test_a_published_checkpoint_composes_as_it_was_downloaded(scripts, shared, trained, tmp_path):
     golden = shared / "museformer" / "golden"
     model, song = golden / "tiny4_checkpoint_0.10.2_layout.pt", golden / "six_track_sample.mid"
     short = ("--bars", 2, "--no-picture", "--no-audio")
@@ -166,3 +189,5 @@ def test_a_published_checkpoint_composes_as_it_was_downloaded(scripts, shared, t
     assert len(set(pieces)) == 3
     converted = MuseFormer.from_pretrained(tmp_path / "museformer")
     assert converted.config == MuseFormer.from_pretrained(model).config
+    assert "made with another settings" in scripts("published.sh", trained[0], song, tmp_path, *short, fails=True)
+    assert MuseFormer.from_pretrained(tmp_path / "museformer").config == MuseFormer.from_pretrained(trained[0]).config

@@ -5,6 +5,7 @@ import pytest
 from miditoolkit import Instrument, KeySignature, Marker, MidiFile, Note, TempoChange, TimeSignature
 from music21 import converter, expressions, key, meter, tempo
 
+from fairseq_meloformer.midi import files
 from fairseq_meloformer.render import musicxml
 
 ROLES = {80: "Lead", 25: "Guitar", 0: "Piano", 48: "Strings", 43: "Bass"}
@@ -53,11 +54,15 @@ def test_the_midi_programs_are_kept(tmp_path):
     assert programs[:5] == list(ROLES)
 
 
-def test_tempi_markers_and_the_key_are_those_of_the_song_and_stand_above_the_first_part(tmp_path):
+@pytest.mark.parametrize("saved", [False, True])
+def test_tempi_markers_and_the_key_are_those_of_the_song_and_stand_above_the_first_part(tmp_path, saved):
     midi = piece()
     midi.key_signature_changes = [KeySignature("Eb", 0)]
     midi.markers = [Marker("calm", 0), Marker("storm", 3840)]
     midi.tempo_changes.append(TempoChange(60.0, 3840))
+    if saved:
+        files.write(midi, tmp_path / "song.mid")
+        midi = files.read(tmp_path / "song.mid")
     score = opened(midi, tmp_path)
     first, second = score.parts[:2]
     marks = [(mark.content, mark.activeSite.number) for mark in first[expressions.RehearsalMark]]
@@ -71,6 +76,25 @@ def test_without_a_key_the_measured_one_is_written(tmp_path):
     assert [found.sharps for found in opened(piece(), tmp_path).parts[0][key.KeySignature]] == [0]
 
 
+@pytest.mark.parametrize("signature", ["C", "Cb", "C#"])
+def test_the_lowest_and_highest_notes_are_printed_as_they_are(tmp_path, signature):
+    midi = piece()
+    midi.key_signature_changes = [KeySignature(signature, 0)]
+    pitches = [0, 1, 11, 12, 13, 23, 24, 127]
+    midi.instruments[0].notes = [Note(80, pitch, 480 * beat, 480 * beat + 480) for beat, pitch in enumerate(pitches)]
+    assert [note.pitch.midi for note in opened(midi, tmp_path).parts[0].flatten().notes] == pitches
+
+
+def test_characters_that_xml_cannot_have_are_left_out(tmp_path):
+    midi = piece()
+    midi.instruments[0].name = "\0Le\x1bad"
+    midi.markers = [Marker("st\x07orm\ufffe", 0)]
+    score = opened(midi, tmp_path, "暴\x0b风雨\ud800 & <so on> 🎵")
+    assert score.metadata.bestTitle == "暴风雨 & <so on> 🎵"
+    assert score.parts[0].partName == "Lead"
+    assert [mark.content for mark in score.parts[0][expressions.RehearsalMark]] == ["storm"]
+
+
 @pytest.mark.parametrize("metre", [(3, 4), (6, 8)])
 def test_other_metres_are_written_as_they_are(tmp_path, metre):
     score = opened(piece(metre), tmp_path)
@@ -78,13 +102,25 @@ def test_other_metres_are_written_as_they_are(tmp_path, metre):
     assert {measure.duration.quarterLength for measure in score.parts[2].getElementsByClass("Measure")} == {3.0}
 
 
-@pytest.mark.skipif(
+needs_verovio = pytest.mark.skipif(
     not (importlib.util.find_spec("verovio") and importlib.util.find_spec("typst")), reason="verovio is not installed"
 )
+
+
+@needs_verovio
 def test_a_score_becomes_a_pdf(tmp_path):
     musicxml.write(piece(), tmp_path / "score.musicxml")
     assert musicxml.engrave(tmp_path / "score.musicxml", tmp_path / "score.pdf", "暴风雨 & #storm")
     assert (tmp_path / "score.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+@needs_verovio
+def test_what_verovio_cannot_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    (tmp_path / "bad.musicxml").write_text("no score")
+    with pytest.raises(musicxml.InputError, match=r"verovio must engrave .*bad\.musicxml, but cannot read it"):
+        musicxml.engrave(tmp_path / "bad.musicxml", tmp_path / "bad.pdf")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.musicxml"]
 
 
 def test_without_an_engraver_there_is_a_hint_and_no_pdf(tmp_path, monkeypatch, caplog):

@@ -32,7 +32,7 @@ def piece():
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "piece.html"
+    path = tmp_path_factory.mktemp("page") / "new" / "piece.html"
     midi = piece()
     assert page.write(path, midi, written(midi), HOSTILE, TOLD) == audio.can_render()
     return path.read_text("utf-8")
@@ -55,8 +55,8 @@ def data(text):
 
 def test_notes_of_the_page_are_those_of_the_midi(text):
     found = data(text)
-    file, _ = smf.parse(base64.b64decode(found["midi"].partition(",")[2]))
-    played = notes(playable(file))
+    file = smf.Song(base64.b64decode(found["midi"].partition(",")[2]))
+    played = notes(playable(file.midi()))
     assert [note[2:4] for note in found["notes"]] == np.stack([played.pitch, played.velocity], 1).tolist()
     # A quarter lasts 1 s, and from the third on half of one.
     assert [note[:2] for note in found["notes"]] == [[0, 1], [1, 1.25], [2, 2.5]]

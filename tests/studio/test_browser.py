@@ -1,5 +1,7 @@
 """The page in a real browser: composing, hearing, changing, hostile files, visitors, nothing from elsewhere."""
 
+import base64
+import json
 import os
 import shutil
 import time
@@ -197,6 +199,82 @@ def test_chips_and_blocks_change_the_sentence(visit):
     until(page, "document.querySelector('#bars').disabled")
 
 
+def test_blocks_chips_and_the_sentence_change_one_another(visit):
+    page = visit()
+    page.fill("#text", "calm")
+    page.click("#blocks-toggle")  # the sentence is read first
+    block, tempo = page.locator("#blocks textarea"), page.locator("#understood input")
+    block.nth(1).fill("storm, flute")
+    page.wait_for_selector("#understood >> text=flute")
+    tempo.fill("132")
+    tempo.press("Tab")
+    until(page, "document.querySelector('#blocks textarea').value === 'calm, 132 bpm'")
+    block.nth(1).fill("rain")
+    assert page.input_value("#text") == "1-4: calm, 132 bpm | 5-8: rain"
+    page.fill("#text", "1-2: dawn | 3-8: rain")
+    until(page, "document.querySelector('#blocks textarea').value === 'dawn'")
+
+
+def test_a_sentence_is_read_before_it_is_composed(visit):
+    page = visit()
+    page.route("**/compose", lambda route: route.abort())
+    with page.expect_request("**/compose") as asked:
+        page.evaluate("""() => {
+            const text = document.querySelector("#text");
+            text.value = "calm, 24 bars";
+            text.dispatchEvent(new Event("input", { bubbles: true }));
+            document.querySelector("#compose").click();
+        }""")
+    assert asked.value.post_data_json["text"] == "calm, 24 bars"
+    assert "bars" not in asked.value.post_data_json
+
+
+def test_bars_are_written_anew_as_the_form_says(visit):
+    page = visit()
+    compose(page, "calm", 1)
+    page.fill("#axes input[data-axis=loudness]", "-1")
+    page.click("#advanced summary")
+    page.fill("#temperature", "1.3")
+    page.fill("#best_of", "2")
+    with page.expect_request("**/compose") as asked:
+        page.click("#again")
+    ready(page)
+    said = asked.value.post_data_json
+    assert [said["axes"], said["temperature"]] == [{"loudness": -1}, 1.3]
+    assert not {"best_of", "transpose"} & said.keys()
+
+
+def test_a_track_stays_muted_while_others_enter_before_it(visit):
+    page = visit()
+    heard = page.evaluate("""() => {
+        const track = (program) => ({ program, drums: false, notes: [] });
+        const load = (growing, ...programs) =>
+            studio.player.load({ key: "a", growing, lines: [0, 1], tracks: programs.map(track) });
+        load(true, 0, 0);
+        studio.player.toggle(studio.player.muted, 1);
+        load(true, 73, 0, 0);
+        load(false, 73, 0, 0);
+        return [0, 1, 2].map((index) => studio.player.hears(index));
+    }""")
+    assert heard == [True, True, False]
+
+
+def test_a_player_without_a_soundfont_leaves_nothing_open(visit):
+    page = visit()
+    page.route("**/soundfont", lambda route: route.fulfill(status=404, json={"error": "none is installed"}))
+    page.evaluate("""async () => {
+        const made = (studio.made = []);
+        window.AudioContext = class extends AudioContext {
+            constructor() {
+                super();
+                made.push(this);
+            }
+        };
+        for (const _ of [1, 2]) await studio.player.open().catch(() => {});
+    }""")
+    until(page, "studio.made.length === 2 && studio.made.every(({ state }) => state === 'closed')")
+
+
 def test_hostile_files_and_sentences_run_no_script(visit, tmp_path):
     page = visit()
     (tmp_path / "bad.mid").write_bytes(b"MThd" + b"\xff" * 40)
@@ -244,7 +322,30 @@ def test_a_link_gives_the_same_piece_again(visit):
     assert notes(other) == notes(page)
 
 
-def test_a_recipe_makes_again_what_was_made_of_a_file(visit):
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda page: page.fill("#bars", "3"),
+        lambda page: page.fill("#axes input >> nth=0", "1"),
+        lambda page: page.select_option("#understood select >> nth=0", "D minor"),
+        lambda page: page.click("#welcome .chip >> nth=0"),
+        lambda page: page.click("#dice"),
+        lambda page: page.click("#blocks-toggle"),
+    ],
+    ids=["bars", "slider", "key", "example", "seed", "blocks"],
+)
+def test_whatever_is_asked_after_a_link_takes_the_place_of_what_it_brought(visit, ask):
+    steps = base64.b64encode(json.dumps([{"text": "calm", "bars": 1}]).encode()).decode()
+    page = visit(path=f"/#{steps}")
+    page.click("#language")
+    page.click("#language")
+    assert page.inner_text("#compose") == "Compose the shared piece"
+    ask(page)
+    until(page, "document.querySelector('#compose').textContent === 'Compose'")
+
+
+@pytest.mark.parametrize("texts", [["lively"], ["", "lively"]])
+def test_a_recipe_makes_again_what_was_made_of_a_file(visit, texts):
     page = visit()
     compose(page, "calm", 1)
     with page.expect_download() as midi:
@@ -252,9 +353,11 @@ def test_a_recipe_makes_again_what_was_made_of_a_file(visit):
     file = {"name": "song.mid", "mimeType": "audio/midi", "buffer": midi.value.path().read_bytes()}
     page.set_input_files("#file", file)
     until(page, "studio.current().made.length === 0")
-    page.fill("#again-text", "lively")
-    page.click("#again")
-    ready(page)
+    page.fill("#added", "1")
+    for text, button in zip(texts, ("#again", "#after"), strict=False):
+        page.fill("#again-text", text)
+        page.click(button)
+        ready(page)
     with page.expect_download() as recipe:
         page.click("#take a[href$='.json']")
     other = visit()
@@ -263,6 +366,7 @@ def test_a_recipe_makes_again_what_was_made_of_a_file(visit):
     other.wait_for_selector("#compose >> text=shared")
     other.click("#compose")
     ready(other)
+    until(other, f"studio.current().made?.length === {len(texts)}")
     assert notes(other) == notes(page)
 
 

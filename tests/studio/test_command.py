@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from fairseq_meloformer.cli import main
+from fairseq_meloformer.studio.command import address_of
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -35,6 +36,19 @@ def test_it_opens_says_where_and_closes_at_once_even_while_it_composes(tmp_path)
         assert studio.wait(30) == 0
         assert studio.stderr.read() == ""
     assert not list(tmp_path.iterdir())  # no piece was made
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]")],  # noqa: S104  a name
+)
+def test_its_address_is_where_it_listens(host, found):
+    try:
+        listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with listening:
+        assert address_of(listening) == f"http://{found}:{listening.getsockname()[1]}/"
 
 
 def test_a_port_that_is_taken_is_said_before_models_are_loaded(capsys):

@@ -1,6 +1,8 @@
 """The line before the composer, without a composer."""
 
 import asyncio
+import errno
+import os
 import threading
 import time
 
@@ -20,12 +22,15 @@ def told(line, ask):
 
 
 def test_asks_are_served_one_after_the_other_in_their_order():
-    served, at_once = [], []
+    served, inside, at_once = [], [], []
 
     def work(ask, tell):
-        at_once.append(threading.active_count())
+        inside.append(ask)
         served.append(ask)
+        time.sleep(0.05)
         tell({"event": "bar", "ask": ask})
+        at_once.append(len(inside))
+        inside.remove(ask)
 
     async def three():
         line = Line(work)
@@ -33,6 +38,7 @@ def test_asks_are_served_one_after_the_other_in_their_order():
 
     events = asyncio.run(three())
     assert served == ["a", "b", "c"]
+    assert at_once == [1, 1, 1]
     assert [event["place"] for event in events[2] if event["event"] == "queued"] == [2, 1, 0]
     assert all(
         of_one[-2:] == [{"event": "bar", "ask": ask}, {"event": "done"}]
@@ -56,17 +62,24 @@ def test_no_more_than_a_few_may_wait():
     assert asyncio.run(crowd())[-1] == {"event": "done"}
 
 
-def test_what_fails_is_told_in_one_sentence_and_the_next_is_served():
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (lambda ask: InputError(f"no {ask}"), ("no waltz", "no march")),
+        (lambda ask: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), ask), ("waltz: the disk is full", "march: ")),
+    ],
+)
+def test_what_fails_is_told_in_one_sentence_and_the_next_is_served(error, said):
     def work(ask, _):
-        raise InputError(f"no {ask}")
+        raise error(ask)
 
     async def two():
         line = Line(work)
         return await told(line, "waltz"), await told(line, "march")
 
-    first, second = asyncio.run(two())
-    assert first[-1] == {"event": "error", "error": "no waltz"}
-    assert second[-1] == {"event": "error", "error": "no march"}
+    for events, begins in zip(asyncio.run(two()), said, strict=True):
+        assert events[-1]["event"] == "error"
+        assert events[-1]["error"].startswith(begins)
 
 
 def test_closing_ends_it_for_all_who_wait():

@@ -1,8 +1,10 @@
 """The studio as programs use it."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
 import threading
 import time
@@ -102,6 +104,23 @@ def test_only_the_asked_bars_are_written_anew(client, piece):
     assert len(changed["made"]) == 2
 
 
+def test_its_own_sentence_is_no_foreign_one(client):
+    (short,) = pieces(client, {"text": "piano, 3 seconds"})
+    change = {"passage": {"piece": short["id"], "bars": [1, 1]}}
+    (own,), (foreign,) = (pieces(client, {"text": text, **change}) for text in ("", "piano, 3 seconds"))
+    assert not any("are written" in said for said in own["not_honoured"])
+    assert any("are written" in said for said in foreign["not_honoured"])
+
+
+def test_sections_grow_with_the_piece_and_keep_their_names(client):
+    (piece,) = pieces(client, {"text": "intro 1 bar, calm, verse 1 bar, storm"})
+    for length in (3, 4):
+        (piece,) = pieces(client, {"passage": {"piece": piece["id"], "after": 1}})
+        assert [(one["name"], one["last"]) for one in piece["sections"]] == [("intro", 1), ("verse", length)]
+    (piece,) = pieces(client, {"passage": {"piece": piece["id"], "bars": [1, 1]}})
+    assert piece["sections"][-1]["last"] == 4
+
+
 def test_it_goes_on_and_gets_an_introduction(client, piece):
     (longer,) = pieces(client, {"text": "calm", "passage": {"piece": piece["id"], "after": 1}})
     (earlier,) = pieces(client, {"text": "calm", "passage": {"piece": piece["id"], "before": 1}})
@@ -140,6 +159,27 @@ def test_a_brought_file_is_shown_and_can_be_the_plan(client, piece):
     assert len(planned["lines"]) == len(brought["lines"])
     recipe = client.get(f"/pieces/{planned['id']}.json").json()
     assert base64.b64decode(recipe["files"][brought["id"]]) == data
+
+
+def test_a_brought_file_may_be_called_anything(client, piece):
+    data = client.get(f"/pieces/{piece['id']}.mid").content
+    brought = client.post("/pieces", params={"name": "5-8: storm, " * 30}, content=data).json()
+    assert brought["text"].startswith("5-8  storm")
+    assert len(brought["text"]) == 80
+    assert client.get(f"/pieces/{brought['id']}.mid").content == data
+    assert pieces(client, {"passage": {"piece": brought["id"], "bars": [1, 1]}})[0]["text"] == brought["text"]
+
+
+def test_a_full_disk_is_told(client, piece, monkeypatch):
+    data = client.get(f"/pieces/{piece['id']}.mid").content
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    answer = client.post("/pieces", content=data)
+    assert answer.status_code == 500
+    assert "the disk is full" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("kind", ["mid", "musicxml", "png", "json", "wav", "html", "zip"])
@@ -185,6 +225,10 @@ def test_a_hostile_file_is_refused_in_one_sentence_and_leaves_nothing(client, fo
         ({"text": "calm", "colour": "red"}, 422),
         ({"passage": {"piece": "../../etc/passwd", "bars": [1, 1]}}, 422),
         ({"passage": {"piece": "0" * 32}}, 422),
+        *(
+            ({"passage": {"piece": "0" * 32, "bars": [1, 1]}, **said}, 422)
+            for said in ({"bars": 2}, {"transpose": 1}, {"best_of": 2}, {"plan_from": "0" * 32})
+        ),
     ],
 )
 def test_an_ask_beyond_the_limits_is_refused(client, ask, status):
@@ -247,6 +291,10 @@ def test_chips_change_the_sentence(client):
     assert understood(first["text"], without=107)["instruments"] == []
     assert understood("calm", instrument="flute")["text"] == "calm, flute"
     assert understood("a calm waltz in D major", key="")["key"] is None
+    tempi = understood("1-2: calm, 60 bpm | 3-4: storm", tempo=120)
+    assert tempi["text"] == "1-2: calm, 120 bpm | 3-4: storm, 120 bpm"
+    assert tempi["tempo"] == 120
+    assert understood("1-2: 60 bpm | 3-4: storm, 90 bpm", tempo=0)["text"] == "1-2: … | 3-4: storm"
     timeline = understood("1-2: calm | 3-4: storm, flute")
     assert timeline["sections"][1]["text"] == "storm, flute"
     assert [one["name"] for one in timeline["instruments"]] == ["flute"]

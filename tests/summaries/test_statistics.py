@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.summaries.statistics import Moments, PrincipalComponents, Statistics, principal_components
+from fairseq_meloformer.summaries.statistics import Moments, Statistics, principal_components
 
 LENGTHS = st.lists(st.integers(0, 7), min_size=1, max_size=6).filter(any)
 
@@ -31,13 +32,12 @@ def test_streamed_and_merged_moments_equal_the_direct_ones(lengths: list[int], c
     torch.testing.assert_close(found.std, everything.std(0, correction=0), rtol=1e-9, atol=1e-9)
 
 
-def test_denormalise_undoes_normalise_even_for_dead_channels(tmp_path: Path) -> None:
+def test_normalised_summaries_have_unit_variance_but_for_dead_channels(tmp_path: Path) -> None:
     moments = Moments()
     moments.update(torch.cat(items([50])).double())
     statistics = moments.statistics()
     assert statistics.std[0, 0] == 0
     x = torch.randn(4, 5, 2, 3, dtype=torch.float64)
-    torch.testing.assert_close(statistics.denormalise(statistics.normalise(x)), x)
     normalised = statistics.normalise(items([50])[0].double())
     torch.testing.assert_close(normalised.mean(0), torch.zeros(2, 3, dtype=torch.float64), atol=1e-9, rtol=0)
     torch.testing.assert_close(normalised.std(0, correction=0)[:, 1:], torch.ones(2, 2, dtype=torch.float64))
@@ -61,16 +61,13 @@ def test_components_equal_those_of_a_direct_decomposition(lengths: list[int]) ->
     torch.testing.assert_close(flat @ flat.T, torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-9)
 
 
-def test_projections_keep_what_the_components_span(tmp_path: Path) -> None:
+def test_projections_keep_what_the_components_span() -> None:
     line = torch.randn(40, 1, 1) * torch.randn(1, 2, 3) + 5
     found = principal_components(line.split(7), components=1)
-    torch.testing.assert_close(found.reconstruct(found.project(line)), line)
+    back = torch.einsum("bk,kld->bld", found.project(line), found.components.float()) + found.mean.float()
+    torch.testing.assert_close(back, line)
     assert found.project(line).shape == (40, 1)
     assert found.explained.item() == pytest.approx(1)
-    found.save(tmp_path / "pca.safetensors")
-    again = PrincipalComponents.load(tmp_path / "pca.safetensors")
-    assert torch.equal(again.project(line), found.project(line))
-    assert again.total == found.total
 
 
 def test_nothing_to_measure_is_said(tmp_path: Path) -> None:
@@ -80,8 +77,6 @@ def test_nothing_to_measure_is_said(tmp_path: Path) -> None:
         principal_components([torch.zeros(0, 2, 3)], 1)
     with pytest.raises(InputError, match=r"none\.safetensors"):
         Statistics.load(tmp_path / "none.safetensors")
-    moments = Moments()
-    moments.update(torch.ones(1, 2, 3))
-    moments.statistics().save(tmp_path / "statistics.safetensors")
-    with pytest.raises(InputError, match="components"):
-        PrincipalComponents.load(tmp_path / "statistics.safetensors")
+    save_file({"mean": torch.zeros(2, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match=r"must hold the tensors mean, std and bars, received \['mean'\]"):
+        Statistics.load(tmp_path / "other.safetensors")

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore, shard_metadata, shard_paths
+from fairseq_meloformer.summaries.store import StoreHeader, SummaryStore, shard_is_sound, shard_metadata, shard_paths
 from fairseq_meloformer.summaries.writer import StoreWriter
 
 HEADER = StoreHeader(model_sha256="m", vocabulary_sha256="v", layers=3, dim=8)
@@ -35,7 +37,6 @@ def assert_holds(directory: Path, numbers: range) -> None:
     for item in subset:
         assert torch.equal(item.summaries, summaries(int(item.id)))
         assert item.metadata["path"] == f"{item.id}.mid"
-    assert SummaryStore(directory).damaged() == []
 
 
 def test_items_come_back_by_index_and_id(tmp_path: Path) -> None:
@@ -60,7 +61,6 @@ def test_summaries_can_be_kept_small(tmp_path: Path, dtype: str) -> None:
     assert subset.ids == ["a"]
     assert subset["a"].summaries.dtype == getattr(torch, dtype)
     assert torch.allclose(subset["a"].summaries.float(), summaries(4), rtol=0.01)
-    assert SummaryStore(tmp_path).damaged() == []
 
 
 def test_an_item_does_not_keep_its_batch_alive(tmp_path: Path) -> None:
@@ -116,6 +116,27 @@ def test_one_rank_is_one_process(tmp_path: Path) -> None:
     StoreWriter(tmp_path, "train", HEADER).close()
 
 
+def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    fill(tmp_path, range(2))
+    assert_holds(tmp_path, range(2))
+
+
+def test_a_subset_is_of_one_source_and_unknown_ones_go_on(tmp_path: Path) -> None:
+    fill(tmp_path, range(2))  # as earlier versions did
+    with StoreWriter(tmp_path, "train", HEADER, source="songs") as writer:
+        writer.put("2", summaries(2), {"path": "2.mid"})
+    for source in ("songs", ""):
+        StoreWriter(tmp_path, "train", HEADER, source=source).close()
+    with pytest.raises(InputError, match=r"train was extracted from other songs .* give another --summary-store"):
+        StoreWriter(tmp_path, "train", HEADER, source="other songs")
+    StoreWriter(tmp_path, "valid", HEADER, source="other songs").close()
+    assert_holds(tmp_path, range(3))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -152,14 +173,14 @@ def test_damage_is_found(tmp_path: Path) -> None:
     content[-5] ^= 1
     first.write_bytes(content)
     second.write_bytes(second.read_bytes().replace(b"\xe9\x9b\xaa", b"\xe9\x9b\xa8"))  # another caption
-    assert SummaryStore(tmp_path).damaged() == [first, second]
+    assert [shard_is_sound(path) for path in (first, second, third)] == [False, False, True]
     subset = SummaryStore(tmp_path).subset("train")
     for path in (first, second):  # nobody has to ask
         with pytest.raises(InputError, match=f"{path.name} is damaged"):
             subset[next(iter(shard_metadata(path)))]
     assert subset[next(iter(shard_metadata(third)))].summaries.shape[1:] == (3, 8)
     third.write_bytes(third.read_bytes()[:-8])
-    assert SummaryStore(tmp_path).damaged() == [first, second, third]
+    assert not shard_is_sound(third)
     with pytest.raises(InputError, match=third.name):
         SummaryStore(tmp_path).subset("train")
 

@@ -30,6 +30,10 @@ def lengths(text):
         ("rondo form", [8, 8, 8, 8, 8]),
         ("A段8小节，B段8小节，A段", [8, 8, 8]),
         ("intro 10 seconds, verse 20 seconds, at 96 bpm", [4, 8]),
+        ("[Intro] soft piano\n[Verse] grows to the chorus\n[Chorus] drums, loud", [4, 8, 8]),
+        ("intro 8, verse 16, chorus 16", [8, 16, 16]),
+        ("前奏8，主歌16，副歌16", [8, 16, 16]),
+        ("verse 1, chorus 1, verse 2, chorus 2", [8, 8, 8, 8]),
     ],
 )
 def test_lengths_of_sections(text, bars):
@@ -64,6 +68,18 @@ def test_sections_say_what_is_said_of_them_and_of_the_whole():
     after = read_form("verse 8 bars, chorus 8 bars, slow and sad")
     assert [section.text for section in after] == ["slow and sad", "slow and sad, loud and dense"]
     assert [section.text for section in read_form("前奏4小节，主歌8小节")] == ["稀疏、很轻", "主歌"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sounds"),
+    [
+        ("intro 4 bars then verse 8 bars", ["sparse and quiet", "verse"]),
+        ("verse and chorus", ["verse", "loud and dense"]),
+        ("an eight bar verse followed by a sixteen bar chorus", ["verse", "loud and dense"]),
+    ],
+)
+def test_words_that_join_sections_describe_none(text, sounds):
+    assert [section.text for section in read_form(text)] == sounds
 
 
 def test_a_prompt_with_sections_is_as_long_as_they_are():

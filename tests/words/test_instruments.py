@@ -105,6 +105,83 @@ def test_refused_instruments_do_not_play():
     assert read("不要长笛和小提琴").programs == SIX - {LEAD, STRINGS}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I don't want piano",
+        "we don't need piano",
+        "neither guitar nor piano",
+        "exclude piano",
+        "I hate piano",
+        "piano isn't needed",
+        "forget the piano",
+        "anything but piano",
+        "不要使用钢琴",
+        "请不要加入钢琴",
+        "不要出现钢琴",
+        "不含钢琴",
+        "禁止钢琴",
+        "不是钢琴",
+        "钢琴就不用了",
+        "钢琴统统不要",
+        "the piano section should sit this one out",
+    ],
+)
+def test_whoever_is_denied_in_any_words_is_refused(text):
+    wishes = read(text)
+    assert PIANO in wishes.absent
+    assert not wishes.playing
+
+
+@pytest.mark.parametrize(
+    "text", ["exclude drums", "drum-free", "with neither drums nor bass", "all but the drums", "I don't want drums"]
+)
+def test_drums_that_are_refused_by_name_are_refused_on_their_axis(text):
+    assert DRUMS in read(text).absent
+    assert default_reader().read(text).values["drums"] < 0
+
+
+@pytest.mark.parametrize(
+    ("text", "playing", "absent"),
+    [
+        ("no drums, piano solo", {PIANO}, {DRUMS}),
+        ("without drums and solo piano", {PIANO}, {DRUMS}),
+        ("without drums, piano, 90 bpm", {PIANO}, {DRUMS}),
+        ("no drums and no bass, piano please", {PIANO}, {DRUMS, BASS}),
+        ("不要鼓，钢琴独奏", {PIANO}, {DRUMS}),
+        ("没有鼓，钢琴和弦乐", {PIANO, STRINGS}, {DRUMS}),
+        ("不要鼓和贝斯，钢琴", {PIANO}, {DRUMS, BASS}),
+        ("no drums, bass or piano", set(), {DRUMS, BASS, PIANO}),
+        ("no drums, bass, or piano", set(), {DRUMS, BASS, PIANO}),
+        ("不要鼓、贝斯和钢琴", set(), {DRUMS, BASS, PIANO}),
+        ("不要鼓，贝斯或钢琴", set(), {DRUMS, BASS, PIANO}),
+        ("钢琴、鼓和贝斯都不要，只留弦乐", {STRINGS}, {DRUMS, BASS, PIANO}),
+    ],
+)
+def test_a_refusal_reaches_over_a_comma_only_in_a_list_that_ends_in_or(text, playing, absent):
+    wishes = read(text)
+    assert (wishes.playing, wishes.absent) == (playing, absent)
+
+
+@pytest.mark.parametrize(
+    ("text", "players"),
+    [
+        ("分别用钢琴和小提琴", {PIANO: 0, STRINGS: 40}),
+        ("特别加钢琴", {PIANO: 0}),
+        ("告别钢琴", {PIANO: 0}),
+        ("don't forget the piano", {PIANO: 0}),
+        ("never get tired of the piano", {PIANO: 0}),
+        ("没有钢琴不行", {PIANO: 0}),
+        ("没有钢琴和鼓不行", {PIANO: 0, DRUMS: 128}),
+        ("not only piano but guitar", {PIANO: 0, GUITAR: 25}),
+        ("non-stop piano", {PIANO: 0}),
+        ("钢琴不要太响", {PIANO: 0}),
+    ],
+)
+def test_words_that_only_look_like_a_refusal_refuse_nobody(text, players):
+    assert read(text).players == players
+
+
 def test_no_name_stands_for_two_programs():
     names = instruments._names().names
     assert names["violin"].program == 40

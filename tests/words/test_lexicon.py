@@ -5,11 +5,14 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.words.lexicon import FOLDER, Lexicon, default_lexicon
 from fairseq_meloformer.words.scenes import Word, read_yaml
+
+FILES = sorted(FOLDER.parent.rglob("*.yaml"))
 
 STORM = """kind: scene
 entries:
@@ -218,3 +221,9 @@ def test_shipped_files_explain_themselves():
     for path in sorted(FOLDER.rglob("*.yaml")):
         assert path.read_text(encoding="utf-8").startswith("# "), path
         assert read_yaml(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_files_are_the_same_to_a_pyyaml_without_libyaml(path):
+    text = path.read_text(encoding="utf-8")
+    assert yaml.load(text, yaml.SafeLoader) == yaml.load(text, yaml.CSafeLoader)

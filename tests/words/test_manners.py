@@ -35,6 +35,8 @@ from fairseq_meloformer.words.wishes import read
         ("不断重复的音型", {"recurrence": 1}),
         ("never repeat anything, improvised", {"recurrence": -1}),
         ("不要重复", {"recurrence": -1}),
+        ("not too repetitive", {"recurrence": -1}),
+        ("不要太重复", {"recurrence": -1}),
         ("swung and syncopated, growing louder", {"swing": 1, "syncopation": 1, "dynamics": 1}),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.words import stated
+from fairseq_meloformer.words import refusals, stated
 from fairseq_meloformer.words.requests import Requests
 from fairseq_meloformer.words.stated import default_reader
 
@@ -45,6 +45,11 @@ from fairseq_meloformer.words.stated import default_reader
         ("把音量调低", {"loudness": -1}),
         ("现在太慢了", {"tempo": 1}),
         ("速度70", {"tempo": -1}),
+        ("又快又响", {"tempo": 1, "loudness": 1}),
+        ("又轻又慢", {"loudness": -1, "tempo": -1}),
+        ("小船轻轻漂过一重又一重青山", {"loudness": -1}),
+        ("告别时很轻", {"loudness": -1}),
+        ("不要太快也不要太慢", {"tempo": 0}),
         ("高山上的天空", {}),
         ("暴风雨", {}),
     ],
@@ -58,6 +63,11 @@ def test_how_much_is_asked() -> None:
     reader = default_reader()
     mild, plain, strong = (reader.read(text).values["tempo"] for text in ("a bit fast", "fast", "extremely fast"))
     assert 0 < mild < plain < strong == 1
+
+
+@pytest.mark.parametrize("text", ["slow but not too slow", "慢一点但不要太慢", "very slow, but not too slow"])
+def test_a_limit_moderates_what_it_limits(text: str) -> None:
+    assert default_reader().read(text).values == {"tempo": -0.5}
 
 
 def test_coverage_is_the_share_of_words_that_ask() -> None:
@@ -83,11 +93,14 @@ def test_most_requests_that_are_composed_are_read_rightly_and_nothing_else_in_th
     assert more < 0.03 * asked
 
 
-def test_a_grammar_that_lacks_words_is_refused(tmp_path: Path) -> None:
+def test_a_grammar_that_lacks_words_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "stated.yaml"
     path.write_text("deny: {en: [never], zh: [不]}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"excess, zh; .*fillers, en"):
         stated.StatedReader(grammar=path)
+    monkeypatch.setattr(refusals, "GRAMMAR", path)
+    with pytest.raises(InputError, match=r"stated\.yaml must have .*refuse, en"):
+        refusals._grammar.__wrapped__()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from fairseq_meloformer.errors import InputError
-from fairseq_meloformer.midi.six_tracks import BASS, LEAD
+from fairseq_meloformer.midi.six_tracks import BASS, LEAD, STRINGS
 from fairseq_meloformer.words import styles
 from fairseq_meloformer.words.styles import style
 from fairseq_meloformer.words.wishes import read
@@ -26,6 +26,8 @@ from fairseq_meloformer.words.wishes import read
         ("摇篮曲", "lullaby"),
         ("no jazz please, but bossa nova", "bossa nova"),
         ("不要爵士，要雷鬼", "reggae"),
+        ("it isn't jazzy enough", "jazz"),
+        ("非常爵士", "jazz"),
     ],
 )
 def test_a_style_is_read(text, name):
@@ -42,6 +44,11 @@ def test_a_style_is_read(text, name):
         "entrance",
         "爵士鼓",
         "without jazz",
+        "don't make it jazz",
+        "I don't like jazz",
+        "我不喜欢爵士",
+        "非爵士",
+        "不太爵士",
         "country road",
         "my soul",
         "folk tale",
@@ -67,6 +74,18 @@ def test_tracks_sound_as_in_the_style_where_nobody_is_named():
     assert named.sounds[BASS] == 33
     assert list(named.sounds.values()).count(11) == 1
     assert "jazz style" in named.understood()
+
+
+@pytest.mark.parametrize("text", ["synth pop", "synth-pop", "brass band march", "合成器流行", "no synth pop"])
+def test_an_instrument_in_the_name_of_a_style_is_the_styles(text):
+    wishes = read(text)
+    assert not wishes.instruments
+    assert not wishes.only
+
+
+def test_an_instrument_in_the_name_of_a_style_plays_with_others_that_are_named():
+    assert read("brass band and flute").players == {LEAD: 61, STRINGS: 73}
+    assert read("orchestral harp").players
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,37 @@ def test_how_music_is_to_move_stands_at_the_end_of_the_line(
     assert [row["manners"] for row in rows] == [{"swing": 0.8, "dynamics": 0.8}, {}]
 
 
+def test_what_is_named_and_what_of_it_is_not_kept_is_told(two_words: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["fast, 80 bpm, piano, in 5/4", "1-8: fast | 9-24: 轻, no drums", "intro 8, verse 16"]
+    assert cli.main(["understand", *texts, "--probe", str(two_words)]) == 0
+    _, _, _, piece, unkept, timeline, first, second, form, intro, verse = capsys.readouterr().out.splitlines()
+    assert piece.endswith("  80 bpm, piano")
+    assert unkept == "  not kept: 5/4 (metres are 4/4, 3/4, 6/8, 2/4)"
+    assert timeline.split("  ")[0] == texts[1]
+    assert first.split() == ["1-8:", "fast", "+0.90", *["."] * 7]
+    assert second.endswith("  no drums")
+    assert form.endswith("  intro 8 - verse 16 bars")
+    assert (intro.split()[0], verse.split()[0]) == ("1-8:", "9-24:")
+    assert cli.main(["understand", *texts, "--probe", str(two_words), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0]["understood"] == ["80 bpm", "piano"]
+    assert rows[0]["not_honoured"] == ["5/4 (metres are 4/4, 3/4, 6/8, 2/4)"]
+    assert [(part["bars"], part["understood"]) for part in rows[1]["sections"]] == [("1-8", []), ("9-24", ["no drums"])]
+    assert rows[2]["understood"] == ["intro 8 - verse 16 bars"]
+
+
+def test_lines_that_are_no_prompts_can_be_left_out(
+    two_words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('fast\n{"text": 1}\n', encoding="utf-8")
+    asked = ["understand", "--prompts", str(path), "--probe", str(two_words), "--json"]
+    assert cli.main(asked) == 2
+    assert "--skip-bad" in capsys.readouterr().err
+    assert cli.main([*asked, "--skip-bad"]) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["fast"]
+
+
 def test_json_lines_come_in_order(two_words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = ["轻", "fast", "轻"] + [f"prompt {index}" for index in range(40)]
     path = tmp_path / "prompts.txt"

@@ -11,6 +11,7 @@ import csv
 import io
 import re
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,7 @@ from fairseq_meloformer.corpus.prepare import find
 from fairseq_meloformer.corpus.sources.exports import read_text
 from fairseq_meloformer.corpus.sources.rows import CaptionRow, Report
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.midi.beats import moved, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,13 +133,19 @@ def wording(path: Path) -> list[str]:
 def _bars(path: Path, clip: Clip) -> tuple[int, int] | None:
     """Bars of the song that the clip covers for the most part; None where the file is of the clip alone.
 
+    They are those of `prepare` where it counts the song in 4/4, as it does by default; else the file's own.
+
     Raises:
         InputError: the file cannot be read, or is too short to have the clip in it.
     """
     song = midi.read(path)
-    ticks = np.round(midi.bar_lines(song) * song.ticks_per_beat).astype(int)
+    counted, later = song, 0
+    with suppress(InputError):
+        placement = place(song)
+        counted, later = moved(song, placement), placement.shift
+    ticks = np.round(midi.bar_lines(counted) * song.ticks_per_beat).astype(int) - later
     times = np.asarray(song.get_tick_to_time_mapping())
-    seconds = times[np.minimum(ticks, len(times) - 1)]
+    seconds = times[np.clip(ticks, 0, len(times) - 1)]
     if seconds[-1] <= clip.end - clip.start + _A_CLIPS_ROOM:
         return None
     middles = (seconds[:-1] + seconds[1:]) / 2

@@ -24,6 +24,10 @@ _HAN_FOR_LETTERS = 3
 """A Chinese character says about as much as this many Latin letters."""
 
 
+EXCERPTS = frozenset({"musiccaps"})
+"""Sources whose bars are seconds that were cut out, so that the words hold for the music around them too."""
+
+
 @dataclass(frozen=True)
 class CaptionRow:
     """A text about a song, or about some of its bars.

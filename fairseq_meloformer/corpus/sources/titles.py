@@ -12,7 +12,7 @@ from fairseq_meloformer.words.plain import simplified
 
 # Brackets after NFKC, which makes full-width ones ASCII. 《》 and quotation marks enclose names, not remarks.
 _REMARK: Final = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]|【([^【】]*)】|〔([^〔〕]*)〕|\{([^{}]*)\}")
-_FEATURED: Final = re.compile(r"(?<![a-z])(?:feat|ft|with|prod)(?![a-z])\.?\s.*$")
+_FEATURED: Final = re.compile(r"(?<![a-z])(?:feat|ft|prod)(?![a-z])\.?\s.*$")
 _AFTER_DASH: Final = re.compile(r"\s[-–—~|]+\s.*$")
 # What a version is called when no bracket sets it off: "后来 Live", "后来 伴奏版".
 _VERSION: Final = re.compile(

@@ -24,11 +24,11 @@ from fairseq_meloformer.evaluation.control import measure, pictures, report
 from fairseq_meloformer.evaluation.control.measure import Chunk, Condition, Setup, WantedPiece
 from fairseq_meloformer.jobs import JsonlLog, sole_writer
 from fairseq_meloformer.measures.quantiles import Quantiles
-from fairseq_meloformer.museformer.checkpoints import model_hash
 from fairseq_meloformer.museformer.config import SCOPES
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
+from fairseq_meloformer.summaries.extraction import fingerprint
 from fairseq_meloformer.summaries.store import StoreHeader
 from fairseq_meloformer.words.directions import LabelledPrompt
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 PROMPTS: Final = Path(__file__).with_name("prompts")
 ARMS: Final = ("text", "shuffled", "none", "oracle", "unplanned")
+_NEEDS: Final = {"oracle": "store", "unplanned": "full_system"}
+"""Arguments without which there are no such arms."""
 STORMS: Final = {
     "meteor-shower": LabelledPrompt("流星雨", "zh", "implied", {"tempo": 1, "register": 1, "leaps": 1, "density": -1}),
     "rainstorm": LabelledPrompt("暴风雨", "zh", "implied", {"register": -1, "density": 1, "sustain": 1, "loudness": 1}),
@@ -63,7 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pieces", type=int, metavar="N", help="so many of the prompts, evenly by language and kind")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="pieces per prompt (default 3)")
     parser.add_argument("--bars", type=int, default=16, metavar="N", help="bars per piece (default 16)")
-    parser.add_argument("--arms", type=_listed, default=ARMS, metavar="A,B", help=f"default {','.join(ARMS)}")
+    parser.add_argument(
+        "--arms",
+        type=_listed,
+        metavar="A,B",
+        help=f"default {','.join(ARMS)}; oracle with --store, unplanned with --full-system",
+    )
     parser.add_argument(
         "--none-pieces", type=int, default=64, metavar="N", help="pieces without injection (default 64)"
     )
@@ -100,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: arguments or prompts that do not fit.
     """
+    if args.arms is None:
+        args.arms = tuple(arm for arm in ARMS if arm not in _NEEDS or getattr(args, _NEEDS[arm]))
     _check(args)
     prompts = _prompts(args.prompts, args.pieces)
     setup = _setup(args)
@@ -115,7 +124,9 @@ def _report(args: argparse.Namespace, prompts: dict[str, LabelledPrompt], setup:
     log = JsonlLog(args.output / "chunks.jsonl")
     none = Condition("none", args.bars)
     none_items = [WantedPiece("none", "", seed) for seed in range(args.none_pieces)]
-    pieces = _compose(args, log, list(measure.chunks(setup, none, none_items)))
+    half = args.sweep_bars  # of storms, sweeps and sections, which are held against the same bars without injection
+    spans = [span for span in ((0, half), (half, 2 * half)) if span[1] <= args.bars]
+    pieces = _compose(args, log, list(measure.chunks(setup, none, none_items, spans=spans)))
     quantiles = _quantiles(args.output, pieces)
     wanted: dict[Condition, list[WantedPiece]] = {}
     _main_conditions(args, base, prompts, wanted)
@@ -155,6 +166,10 @@ def _check(args: argparse.Namespace) -> None:
         (args.bars >= args.sweep_bars >= 2, "--bars must be at least --sweep-bars, and that at least 2"),
         *((getattr(args, name) >= 0, f"--{name.replace('_', '-')} must not be negative") for name in further),
         (set(args.arms) <= set(ARMS), f"--arms must be some of {','.join(ARMS)}, received {','.join(args.arms)}"),
+        *(
+            (arm not in args.arms or getattr(args, name), f"--arms {arm} needs --{name.replace('_', '-')}")
+            for arm, name in _NEEDS.items()
+        ),
         (
             set(args.scopes) <= set(SCOPES),
             f"--scopes must be some of {','.join(SCOPES)}, received {','.join(args.scopes)}",
@@ -217,8 +232,8 @@ def _main_conditions(
     wanted[base] = _items(prompts.items(), args.seeds)
     if args.full_system:
         wanted[replace(base, full=True)] = _items(prompts.items(), args.seeds)
-        if "unplanned" in args.arms:
-            wanted[replace(base, arm="none", full=True)] = _items(prompts.items(), args.seeds)
+    if "unplanned" in args.arms:
+        wanted[replace(base, arm="none", full=True)] = _items(prompts.items(), args.seeds)
 
 
 def _oracle_condition(
@@ -228,7 +243,7 @@ def _oracle_condition(
     wanted: dict[Condition, list[WantedPiece]],
 ) -> dict[str, str]:
     """Songs that the oracle follows, by prompt."""
-    if "oracle" not in args.arms or not args.store:
+    if "oracle" not in args.arms:
         return {}
     _check_store(args)
     asked = {name: prompt.directions for name, prompt in prompts.items()}
@@ -244,8 +259,7 @@ def _check_store(args: argparse.Namespace) -> None:
     if not (Path(args.store) / "store.json").is_file():
         return
     made = StoreHeader.read(Path(args.store)).model_sha256
-    own = model_hash(dict(MuseFormer.from_pretrained(args.model).named_parameters(remove_duplicate=False)))
-    if made != own:
+    if made != fingerprint(MuseFormer.from_pretrained(args.model)):
         sys.stderr.write(f"warning: {args.store} was extracted from another model than {args.model}\n")
 
 

@@ -45,6 +45,8 @@ SPANS: Final = ((0, 4), (8, 16), (0, 8))
 """Further passages that are measured, where a piece is long enough."""
 
 Row = dict[str, Any]
+Span = tuple[int, int]
+"""A bar, from 0, and the one after the last."""
 
 
 @dataclass(frozen=True)
@@ -133,21 +135,37 @@ class Chunk:
     condition: Condition
     items: tuple[WantedPiece, ...]
     quantiles: str = field(default="", compare=False)
+    spans: tuple[Span, ...] = ()
 
 
 def chunks(
-    setup: Setup, condition: Condition, items: Sequence[WantedPiece], quantiles: Path | None = None
+    setup: Setup,
+    condition: Condition,
+    items: Sequence[WantedPiece],
+    quantiles: Path | None = None,
+    spans: Sequence[Span] = (),
 ) -> Iterator[Chunk]:
-    """Cut a condition into chunks of at most `setup.batch` songs at once, candidates included."""
+    """Cut a condition into chunks of at most `setup.batch` songs at once, candidates included.
+
+    Args:
+        setup: of the report.
+        condition: how its pieces are composed.
+        items: the pieces.
+        quantiles: by which the full system chooses.
+        spans: bars that are to be measured, besides those that always are.
+    """
+    further = tuple(span for span in spans if span not in SPANS and not _is_window(span))
     together = max(1, setup.batch // (setup.best_of if condition.full else 1))
     shaping: Row = {"setup": setup.identity(condition), "condition": dataclasses.asdict(condition)}
     if condition.full and quantiles is not None:
         shaping["quantiles"] = sha256_file(quantiles)
+    if further:
+        shaping["spans"] = further
     for first in range(0, len(items), together):
         part = tuple(items[first : first + together])
         rows = [dataclasses.asdict(item) for item in part]
         digest = hashlib.sha256(json.dumps([shaping, rows], sort_keys=True).encode()).hexdigest()
-        yield Chunk(f"{condition.name}-{digest[:12]}", setup, condition, part, str(quantiles or ""))
+        yield Chunk(f"{condition.name}-{digest[:12]}", setup, condition, part, str(quantiles or ""), further)
 
 
 def compose(chunk: Chunk, threads: int | None = None) -> Row:
@@ -196,10 +214,9 @@ def _row(chunk: Chunk, item: WantedPiece, piece: Piece) -> Row:
     midi.write(piece.midi, Path(chunk.setup.folder) / path)
     song = Song(piece.midi)
     whole = measure(song)
-    bars = int(str(whole["bars"]).removesuffix(".0"))
-    spans = [(first, first + WINDOW) for first in range(0, bars - WINDOW + 1, WINDOW)]
-    spans += [span for span in SPANS if span[1] <= bars]
-    spans += [(section.first - 1, section.last) for section in piece.request.sections if section.last <= bars]
+    spans = [(first, first + WINDOW) for first in range(0, song.bars - WINDOW + 1, WINDOW)]
+    further = [*SPANS, *((section.first - 1, section.last) for section in piece.request.sections), *chunk.spans]
+    spans += [span for span in further if span[1] <= song.bars]
     return {
         "prompt": item.prompt,
         "seed": item.seed,
@@ -211,7 +228,11 @@ def _row(chunk: Chunk, item: WantedPiece, piece: Piece) -> Row:
     }
 
 
-def span_name(span: tuple[int, int]) -> str:
+def _is_window(span: Span) -> bool:
+    return span[1] - span[0] == WINDOW and span[0] % WINDOW == 0
+
+
+def span_name(span: Span) -> str:
     """Bars of a span, counted from 1, both included: "1-4"."""
     return f"{span[0] + 1}-{span[1]}"
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import torch
 
+from fairseq_meloformer import workers
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.cost import work
 from fairseq_meloformer.evaluation.cost.machines import CORE_DOLLARS, MACHINES
 from fairseq_meloformer.evaluation.cost.measure import measure
 from fairseq_meloformer.render import markdown
+from fairseq_meloformer.weights import usable
 
 if TYPE_CHECKING:
     import argparse
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     pairs, sizes = _numbers(args.pairs), args.sizes.split(",")
     if unknown := [name for name in sizes if name not in work.NAMES]:
         raise InputError(f"--sizes must be of {', '.join(work.NAMES)}, received {', '.join(unknown)}")
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = usable(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     sys.stdout.write("\n".join(_page(pairs, sizes, device)) + "\n")
     return 0
 
@@ -49,7 +50,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _page(pairs: list[int], sizes: list[str], device: torch.device) -> Iterator[str]:
-    cores = len(os.sched_getaffinity(0))
+    cores = workers.cores()
     on_gpu = device.type == "cuda"
     here = torch.cuda.get_device_name(device) if on_gpu else f"{cores} cores"
     if not on_gpu:

@@ -96,7 +96,7 @@ def pieces(model: MuseFormer, songs: Sequence[InspectedSong], bars: int, seed: i
     first = [[token for bar in cut(song.tokens)[:bars] for token in bar] for song in songs]
     plan = torch.stack([summaries_of(model, tokens) for tokens in first]).to(device)
     mask = torch.ones(plan.shape[:2], dtype=torch.bool, device=device)
-    asked = [measure(tokens) for tokens in first]
+    asked = [measure(tokens, metre=song.metre) for song, tokens in zip(songs, first, strict=True)]
     settings = Settings(bar_tokens=256)
     made = {
         "none": composer.compose(wanted, Settings(injected=False, bar_tokens=256)),

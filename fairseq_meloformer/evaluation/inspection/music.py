@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from fairseq_meloformer.composing.composer import summaries_of
+from fairseq_meloformer.corpus.tokens import metre_of
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.jobs import read_jsonl
 from fairseq_meloformer.measures.attributes import AXES, by_bar
+from fairseq_meloformer.midi.metre import FOUR_FOUR
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.summaries.extraction import fingerprint
 from fairseq_meloformer.summaries.store import SummaryStore
@@ -29,12 +31,14 @@ class InspectedSong:
         tokens: what it is written in; none if only its summaries are known.
         summaries: (bars, layers, dim) float32.
         attributes: (bars, axes) of every bar, or of the whole song in all its bars; NaN where nothing was measured.
+        metre: of its bars.
     """
 
     id: str
     tokens: tuple[str, ...]
     summaries: Tensor
     attributes: np.ndarray[Any, np.dtype[np.float64]]
+    metre: str = FOUR_FOUR
 
 
 def gather(
@@ -67,8 +71,9 @@ def _made(model: MuseFormer | None, data: Path | None, subset: str, most: int) -
     outside = int(model.config.chunking == "bosbar")
     songs = []
     for name in _spread(sorted(written), most):
-        tokens = written[name]
-        songs.append(InspectedSong(name, tokens, summaries_of(model, tokens)[outside:].float().cpu(), by_bar(tokens)))
+        tokens, metre = written[name]
+        summaries = summaries_of(model, tokens)[outside:].float().cpu()
+        songs.append(InspectedSong(name, tokens, summaries, by_bar(tokens, metre=metre), metre))
     return songs
 
 
@@ -85,26 +90,33 @@ def _stored(path: Path, model: MuseFormer | None, data: Path | None, subset: str
     for name in _spread(sorted(name for name in items.ids if not written or name in written), most):
         item = items[name]
         summaries = item.summaries.float()[outside:]
-        tokens = written.get(name, ())
+        tokens, metre = written.get(name, ((), FOUR_FOUR))
         attributes = (
-            by_bar(tokens) if tokens else np.tile(_axes(item.metadata.get("attributes", {})), (len(summaries), 1))
+            by_bar(tokens, metre=metre)
+            if tokens
+            else np.tile(_axes(item.metadata.get("attributes", {})), (len(summaries), 1))
         )
         if len(attributes) != len(summaries):
             raise InputError(
                 f"item {name!r} must have as many bars in {data} as in the store, {len(summaries)}, "
                 f"but has {len(attributes)}: were they made from each other?"
             )
-        songs.append(InspectedSong(name, tokens, summaries, attributes))
+        songs.append(InspectedSong(name, tokens, summaries, attributes, metre))
     return songs
 
 
-def _tokens(data: Path, subset: str) -> dict[str, tuple[str, ...]]:
-    """Tokens of a subset's passages by their ids."""
+def _tokens(data: Path, subset: str) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Tokens of a subset's passages, and the metre of their bars, by their ids."""
     tokens, items = data / f"{subset}.tokens", data / f"{subset}.items.jsonl"
     if not tokens.is_file() or not items.is_file():
         raise InputError(f"--data must be what `meloformer prepare` wrote, with {tokens.name} and {items.name}: {data}")
-    lines = tokens.read_text(encoding="utf-8").splitlines()
-    return {str(row["id"]): tuple(line.split()) for row, line in zip(read_jsonl(items), lines, strict=True)}
+    lines, rows = tokens.read_text(encoding="utf-8").splitlines(), list(read_jsonl(items))
+    if len(lines) != len(rows):
+        raise InputError(
+            f"{tokens} must have one line for each row of {items.name}, but has {len(lines)} for {len(rows)}: "
+            "run scripts/prepare.sh again"
+        )
+    return {str(row["id"]): (tuple(line.split()), metre_of(row)) for row, line in zip(rows, lines, strict=True)}
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fairseq_meloformer.measures.attributes import AXES
 from fairseq_meloformer.midi.files import notes
+from fairseq_meloformer.midi.metre import POSITIONS, length_of
 from fairseq_meloformer.render.figures import new_figure, png
 from fairseq_meloformer.render.pictures import INK, PALE
 from fairseq_meloformer.tokens import remi
@@ -94,19 +95,19 @@ def nearest(songs: Sequence[InspectedSong], places: Sequence[Sequence[tuple[int,
     figure, axes = _grid(len(places), len(places[0]), 2.2, 1.3)
     for row, group in zip(axes, places, strict=True):
         for column, (cell, (song, bar)) in enumerate(zip(row, group, strict=True)):
-            _roll(cell, remi.bars(songs[song].tokens)[bar])
+            _roll(cell, remi.bars(songs[song].tokens)[bar], songs[song].metre)
             label = "" if column == 0 else "nearest " * (column == 1)
             cell.set_title(f"{label}{songs[song].id[-26:]}, bar {bar + 1}", fontsize=5.5, color=PALE, parse_math=False)
     return png(figure)
 
 
-def _roll(axes: Axes, bar: Sequence[str]) -> None:
-    played = notes(remi.decode(bar))
+def _roll(axes: Axes, bar: Sequence[str], metre: str) -> None:
+    played, quarters = notes(remi.decode(bar, metre)), length_of(metre) / POSITIONS
     drums = played.program == 128
-    ends = np.minimum(played.onset + played.duration, 4)
+    ends = np.minimum(played.onset + played.duration, quarters)
     for chosen, colour in ((~drums, "#3f74b5"), (drums, "#b9b4a6")):
         axes.hlines(played.pitch[chosen], played.onset[chosen], ends[chosen], color=colour, linewidth=1.6)
-    _bare(axes, "", "").set(xlim=(0, 4), ylim=(24, 96))
+    _bare(axes, "", "").set(xlim=(0, quarters), ylim=(24, 96))
 
 
 def _grid(

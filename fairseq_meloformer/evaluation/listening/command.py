@@ -1,14 +1,15 @@
 """`meloformer evaluate listening`: what do people hear? One blind offline page of pieces, and the table of its answers.
 
-Arms: pieces to their text, the same pieces under another prompt's text, pieces without a plan, real songs, and any
-folder of MIDI. All are rendered alike and at equal loudness. Which piece is of which arm stands in `key.json`, which
-stays at home.
+Arms: pieces to their text, the same pieces under another prompt's text, pieces without a plan, real songs (by the six
+instruments of the model), and any folder of MIDI. All are rendered alike and at equal loudness. Which piece is of which
+arm stands in `key.json`, which stays at home.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from fairseq_meloformer import jobs, midi
 from fairseq_meloformer.composing import command as composing
 from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.listening import pages, report
-from fairseq_meloformer.midi.six_tracks import in_six_tracks
+from fairseq_meloformer.evaluation.pieces import by_six
+from fairseq_meloformer.midi.files import below
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.words.prompt_files import read_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from miditoolkit import MidiFile
 
     from fairseq_meloformer.words.prompts import Prompt
 
@@ -36,11 +40,12 @@ REAL: Final = "real song"
 
 @dataclass(frozen=True)
 class Heard:
-    """A piece as it is heard in the test: to which prompt, of which arm, from which file."""
+    """A piece as it is heard in the test: to which prompt, of which arm, from which file, and its notes."""
 
     prompt: Prompt
     arm: str
     path: Path
+    song: MidiFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +96,7 @@ def _collect(args: argparse.Namespace) -> int:
 def _make(args: argparse.Namespace) -> int:
     heard = _pieces(args)
     drawn = Random(args.seed)
-    sounds = pages.sounds({piece.path: in_six_tracks(midi.read(piece.path)) for piece in heard}, args.seconds)
+    sounds = pages.sounds({piece.path: piece.song for piece in heard}, args.seconds)
     items = _coded([{"prompt": piece.prompt.id, "arm": piece.arm, "path": piece.path} for piece in heard], drawn)
     pairs = _coded(_pairs(heard, drawn), drawn)
     texts = {piece.prompt.id: piece.prompt.text for piece in heard}
@@ -101,6 +106,7 @@ def _make(args: argparse.Namespace) -> int:
     }
     content = [*(f"{code}{sounds[item['path']].data}" for code, item in items.items()), jobs.dumps(key)]
     key["study"] = hashlib.sha256("".join(content).encode()).hexdigest()[:12]
+    _require_same(args.output / "key.json", key["study"])
     jobs.write_json(args.output / "key.json", key)
     page = args.output / "listening.html"
     pages.write(page, key["study"], texts, items, pairs, sounds)
@@ -113,6 +119,16 @@ def _make(args: argparse.Namespace) -> int:
         f"Their answers: meloformer evaluate listening --output {args.output} --collect *.csv\n"
     )
     return 0
+
+
+def _require_same(key_file: Path, study: str) -> None:
+    """Check that no other test's key is about to be lost."""
+    there = json.loads(key_file.read_text("utf-8"))["study"] if key_file.is_file() else study
+    if there != study:
+        raise InputError(
+            f"{key_file} must stay, without which no answers to the test {there} can be read, and this would be the "
+            f"test {study}: give another --output, or remove {key_file.name} if that test was never sent"
+        )
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -136,12 +152,23 @@ def _pieces(args: argparse.Namespace) -> list[Heard]:
     if faults := [text for holds, text in problems if not holds]:
         raise InputError("; ".join(faults))
     others = {name: _of_folder(folder, prompts, args.seed) for name, folder in folders}
+    songs = {path: _read(path, arm) for arm, paths in others.items() for path in paths}
     composed = {arm: _compose(args, arm, flags) for arm, flags in ((TEXT, ()), (PLAIN, ("--no-injection",)))}
     paths: dict[str, Sequence[Path]] = {
         arm: [folder / f"{prompt.id}-0.mid" for prompt in prompts] for arm, folder in composed.items()
     }
+    songs |= {path: _read(path, arm) for arm in composed for path in paths[arm]}
     paths |= {OTHER: [*paths[TEXT][1:], paths[TEXT][0]], **others}
-    return [Heard(prompt, arm, paths[arm][index]) for index, prompt in enumerate(prompts) for arm in arms]
+    return [
+        Heard(prompt, arm, path := paths[arm][index], songs[path])
+        for index, prompt in enumerate(prompts)
+        for arm in arms
+    ]
+
+
+def _read(path: Path, arm: str) -> MidiFile:
+    """A piece by those who play it, and a real song by the six instruments that pieces are written for."""
+    return by_six(path) if arm == REAL else midi.read(path)
 
 
 def _compose(args: argparse.Namespace, arm: str, flags: Sequence[str]) -> Path:
@@ -169,7 +196,7 @@ def _of_folder(folder: Path, prompts: Sequence[Prompt], seed: int) -> list[Path]
     Raises:
         InputError: a prompt has none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".mid", ".midi"})
+    files = below(folder)
     by_name: dict[str, Path] = {}
     for path in files:
         by_name.setdefault(path.stem, path)

@@ -31,21 +31,28 @@ Answers = dict[tuple[str, str, str], str]
 def collect(key_file: Path, tables: Sequence[Path]) -> dict[str, Any]:
     """Means of the arms, preferences and agreement from the CSV files of listeners.
 
-    A listener who sent a file twice counts once, with the later answers.
+    A listener who sent the same answers twice counts once.
 
     Raises:
-        InputError: no key, or a file that is not of answers to this very test; all that are not are named.
+        InputError: no key, or files that are not of answers to this very test, or with other answers of a listener than
+            an earlier file has: which ones are the later, no file says. All of them are named.
     """
     if not key_file.is_file():
         raise InputError(f"{key_file} must be there: --output is the folder of the test that was answered")
     key = json.loads(key_file.read_text("utf-8"))
     answers: Answers = {}
+    sources: dict[tuple[str, str, str], Path] = {}
     faults = []
     for table in tables:
         try:
-            answers |= _read(table, key)
+            read = _read(table, key)
         except InputError as error:
             faults.append(f"{table}: {error}")
+            continue
+        others = {sources[asked]: asked[0] for asked in read if answers.get(asked, read[asked]) != read[asked]}
+        faults += [f"{table} has other answers of {who} than {other}: leave one out" for other, who in others.items()]
+        answers |= read
+        sources = dict.fromkeys(read, table) | sources
     if faults:
         raise InputError("; ".join(faults))
     arms = list(dict.fromkeys(item["arm"] for item in key["items"].values()))

@@ -9,17 +9,18 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fairseq_meloformer import jobs, midi
+from fairseq_meloformer import jobs
 from fairseq_meloformer.composing import command as composing
 from fairseq_meloformer.composing.composer import vocabulary_of
-from fairseq_meloformer.corpus.tokens import TokenFile
+from fairseq_meloformer.corpus.tokens import TokenFile, metre_of
 from fairseq_meloformer.errors import InputError
+from fairseq_meloformer.evaluation.pieces import by_six, with_players
 from fairseq_meloformer.evaluation.quality import measure, report
 from fairseq_meloformer.evaluation.quality.memorisation import TrainingMelodies
 from fairseq_meloformer.evaluation.quality.prediction import distant_bars, perplexity
 from fairseq_meloformer.measures.passage import Passage, Song
 from fairseq_meloformer.measures.quantiles import Quantiles
-from fairseq_meloformer.midi.six_tracks import in_six_tracks
+from fairseq_meloformer.midi.files import below
 from fairseq_meloformer.museformer.model import MuseFormer
 from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.tokens import remi
@@ -35,10 +36,11 @@ ARMS: Final = {"default": (), "bridge only": ("--bridge-only",), "no plan": ("--
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A held-out passage: its caption, and its tokens bar by bar."""
+    """A held-out passage: its caption, its tokens bar by bar, and the metre of these."""
 
     caption: str
     bars: list[list[str]]
+    metre: str
 
     def tokens(self, bars: int | None = None) -> list[str]:
         """The tokens of the first so many bars, or of all."""
@@ -83,13 +85,14 @@ def _report(args: argparse.Namespace) -> int:
     songs = held_out(args.data, args.split, args.pieces, args.bars, vocabulary)
     training = _training(args.data, args.training_songs, vocabulary)
     folders = {str(folder): folder for folder in args.midi} if args.midi else _compose(args, songs)
-    real = [Song(song.tokens(args.bars)).passage() for song in songs]
+    real = [Song(song.tokens(args.bars), song.metre).passage() for song in songs]
     arms = {"real": real, **{name: _pieces(folder, args.bars) for name, folder in folders.items()}}
-    melodies = TrainingMelodies(Song(vocabulary.tokens(song)).passage() for song in training)
+    melodies = TrainingMelodies(Song(vocabulary.tokens(song), metre).passage() for song, metre in training)
+    known = [song for song, _ in training]
     found: dict[str, Any] = {
         "arms": measure.arms(arms, melodies, Quantiles.load(args.data / "quantiles.json")),
         "distant bars": distant_bars(model, [vocabulary.ids(song.tokens()) for song in songs]),
-        "perplexity": perplexity(model, [vocabulary.ids(song.tokens(args.bars)) for song in songs], training),
+        "perplexity": perplexity(model, [vocabulary.ids(song.tokens(args.bars)) for song in songs], known),
         "settings": {key: str(value) for key, value in vars(args).items() if key in _SETTINGS},
     }
     jobs.write_json(args.output / "results.json", found)
@@ -112,7 +115,7 @@ def held_out(data: Path, split: str, number: int, bars: int, vocabulary: Vocabul
     for row in jobs.read_jsonl(data / f"{split}.items.jsonl"):
         split_up = remi.bars(vocabulary.tokens(tokens[row["id"]])) if row["captions"] else []
         if len(split_up) >= bars:
-            fit.append(HeldOut(row["captions"][0]["text"], split_up))
+            fit.append(HeldOut(row["captions"][0]["text"], split_up, metre_of(row)))
     if len(fit) < max(2, number):
         raise InputError(
             f"{data} must have at least {max(2, number)} captioned passages of {bars} bars in {split!r}, but has "
@@ -121,10 +124,11 @@ def held_out(data: Path, split: str, number: int, bars: int, vocabulary: Vocabul
     return [fit[index * len(fit) // number] for index in range(number)]
 
 
-def _training(data: Path, number: int, vocabulary: Vocabulary) -> list[list[int]]:
+def _training(data: Path, number: int, vocabulary: Vocabulary) -> list[tuple[list[int], str]]:
+    """Passages to train on, spread evenly: their tokens, and the metre of these."""
     tokens = TokenFile(data, "train", vocabulary)
-    names = [row["id"] for row in jobs.read_jsonl(data / "train.items.jsonl")]
-    return [tokens[name] for name in names[:: max(1, len(names) // number)][:number]]
+    rows = [(row["id"], metre_of(row)) for row in jobs.read_jsonl(data / "train.items.jsonl")]
+    return [(tokens[name], metre) for name, metre in rows[:: max(1, len(rows) // number)][:number]]
 
 
 def _compose(args: argparse.Namespace, songs: Sequence[HeldOut]) -> dict[str, Path]:
@@ -149,9 +153,9 @@ def _pieces(folder: Path, bars: int) -> list[Passage]:
         InputError: no piece is left.
     """
     found, refused = [], []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".mid", ".midi"}):
+    for path, players in with_players(below(folder)):
         try:
-            found.append(Song(in_six_tracks(midi.read(path))).passage(0, bars))
+            found.append(Song(by_six(path, players)).passage(0, bars))
         except InputError as error:
             refused.append(f"{path.name}: {error}")
     if not found:

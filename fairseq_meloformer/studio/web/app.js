@@ -8,13 +8,15 @@ import { chips, element, refusals, sliders } from "./understood.js";
 import { EXAMPLES, language, speak, word } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const ADVANCED = ["best_of", "temperature", "top_k", "top_p", "tilt", "guidance_scale", "strength", "transpose"];
+const MANNER = ["temperature", "top_k", "top_p", "tilt", "guidance_scale", "strength"]; // of all bars, also new ones
+const ADVANCED = ["best_of", "transpose", ...MANNER];
 const DEFAULT_BARS = 8;
 
 const player = new Player();
 const roll = new Roll($("roll"), (index) => player.hears(index));
 const blocks = new Blocks($("blocks"), (text) => {
   $("text").value = text;
+  share(null);
   read();
 });
 
@@ -26,6 +28,7 @@ let shared = null; // steps that a link or a file brought
 let running = null; // what cancels the composing
 let asks = 0; // so many so far
 let reading = null; // what cancels the reading of the sentence
+let settled = null; // when it has been read
 let tracks = new Set(); // roles that are to be written anew; none for all
 
 // Versions of the session: each has pieces side by side, of which one is chosen.
@@ -45,10 +48,15 @@ function fail(error) {
 
 // --- the sentence -----------------------------------------------------------------------------------------------
 
-async function read(changes = {}) {
+function read(changes = {}) {
   reading?.abort();
   reading = new AbortController();
-  const { signal } = reading;
+  if (Object.keys(changes).length) share(null);
+  settled = understand(changes, reading.signal);
+  return settled;
+}
+
+async function understand(changes, signal) {
   try {
     if (!Object.keys(changes).length) await new Promise((done) => setTimeout(done, 250));
     if (signal.aborted) return;
@@ -58,6 +66,7 @@ async function read(changes = {}) {
     found = next;
     $("error").hidden = true;
     show();
+    if (!$("blocks").hidden && blocks.text !== $("text").value) blocks.open(found.sections, $("text").value);
     $("bars").placeholder = found.bars ?? (found.seconds ? "–" : DEFAULT_BARS);
     $("bars").disabled = found.sections.length > 0;
   } catch (error) {
@@ -81,6 +90,7 @@ function examples() {
 }
 
 function take(text) {
+  share(null);
   $("text").value = text;
   axes = {};
   $("more").open = false;
@@ -88,28 +98,34 @@ function take(text) {
   read();
 }
 
-function toggleBlocks() {
+async function toggleBlocks() {
   const open = $("blocks").hidden;
+  if (open) await settled;
   $("blocks").hidden = !open;
   $("blocks-toggle").setAttribute("aria-expanded", open);
   if (!open) return;
   blocks.open(found?.sections ?? [], $("text").value);
   $("text").value = blocks.text;
+  share(null);
   read();
 }
 
 // --- composing --------------------------------------------------------------------------------------------------
 
+// What the form says of how bars are written; a field that is empty says nothing.
+function manner(names) {
+  const said = Object.fromEntries(names.filter((name) => $(name).value).map((name) => [name, Number($(name).value)]));
+  return Object.keys(axes).length ? { ...said, axes } : said;
+}
+
 function asked() {
   const text = $("text").value.trim() || $("text").placeholder;
-  const ask = { text, seed: Number($("seed").value), count: Number($("count").value) };
+  const ask = { text, seed: Number($("seed").value), count: Number($("count").value), ...manner(ADVANCED) };
   const length = Number($("bars").value);
   if (!found?.sections.length) {
     if (length) ask.bars = length;
     else if (!found?.bars && !found?.seconds && !plan) ask.bars = DEFAULT_BARS;
   }
-  for (const name of ADVANCED) ask[name] = Number($(name).value);
-  if (Object.keys(axes).length) ask.axes = axes;
   if (plan) ask.plan_from = plan.id;
   return ask;
 }
@@ -248,7 +264,7 @@ function legend() {
         roll.draw();
       },
     });
-    node.setAttribute("aria-pressed", set.has(index));
+    node.setAttribute("aria-pressed", player.has(set, index));
     node.setAttribute("aria-label", `${word(title)}: ${current().tracks[index].name}`);
     return node;
   };
@@ -321,7 +337,8 @@ function go(index) {
 
 async function change(passage) {
   const piece = current();
-  const ask = { seed: random(), text: $("again-text").value.trim(), passage: { piece: piece.id, ...passage } };
+  const text = $("again-text").value.trim();
+  const ask = { text, seed: random(), ...manner(MANNER), passage: { piece: piece.id, ...passage } };
   if (tracks.size) ask.passage.tracks = [...tracks];
   await compose(ask);
 }
@@ -345,14 +362,23 @@ function copyLink(piece) {
   return button;
 }
 
+// What the button composes: steps that were shared, until anything else is asked for.
+function share(made) {
+  shared = made;
+  $("compose").dataset.word = made ? "shared" : "compose";
+  $("compose").textContent = word($("compose").dataset.word);
+}
+
 // Steps that made a piece, offered to be taken again; `files` are the ids here of pieces that they need, by their old ids.
 function offer(made, files = {}) {
   if (!Array.isArray(made) || !made.length) throw new Error(word("noRecipe"));
-  shared = made.map((step) => ({
-    ...step,
-    ...(step.plan_from && { plan_from: files[step.plan_from] ?? step.plan_from }),
-    ...(step.passage && { passage: { ...step.passage, piece: files[step.passage.piece] } }),
-  }));
+  share(
+    made.map((step) => ({
+      ...step,
+      ...(step.plan_from && { plan_from: files[step.plan_from] ?? step.plan_from }),
+      ...(step.passage && { passage: { ...step.passage, piece: files[step.passage.piece] } }),
+    })),
+  );
   const [first] = made;
   $("text").value = String(first.text ?? "");
   $("bars").value = first.bars ?? "";
@@ -360,7 +386,6 @@ function offer(made, files = {}) {
   $("count").value = 1;
   axes = { ...first.axes };
   for (const name of ADVANCED) if (first[name] !== undefined) $(name).value = first[name];
-  $("compose").textContent = word("shared");
   read();
 }
 
@@ -395,11 +420,11 @@ function add(piece) {
 async function bring(file) {
   try {
     if (file.name.endsWith(".json")) {
-      const { text, made, files } = JSON.parse(await file.text());
+      const { text, made, files, names: titles } = JSON.parse(await file.text());
       const brought = {};
       for (const [id, data] of Object.entries(files ?? {})) {
         const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
-        brought[id] = (await server.bring(new File([bytes], text ?? ""))).id;
+        brought[id] = (await server.bring(new File([bytes], titles?.[id] ?? text ?? ""))).id;
       }
       if (made?.length || !Object.keys(brought).length) offer(made, brought);
       else add(await server.piece(Object.values(brought)[0]));
@@ -434,6 +459,7 @@ async function restore() {
 
 function setPlan(piece) {
   plan = piece;
+  share(null);
   $("plan").hidden = !piece;
   if (!piece) return;
   const gone = element("button", { type: "button", textContent: "×", title: word("remove"), onclick: () => setPlan(null) });
@@ -457,20 +483,20 @@ function tick() {
 const toggle = () => (player.playing ? player.pause() : player.play().catch(mute));
 const mute = (error) => fail(new Error(error instanceof InsecureError ? word("insecure") : `${word("silent")} ${error.message}`));
 
-$("text").oninput = () => {
-  shared = null;
-  $("compose").textContent = word("compose");
-  read();
-};
+$("text").oninput = () => read();
+$("ask").oninput = () => share(null);
 $("blocks-toggle").onclick = toggleBlocks;
-$("dice").onclick = () => ($("seed").value = random());
-$("ask").onsubmit = (event) => {
+$("dice").onclick = () => {
+  $("seed").value = random();
+  share(null);
+};
+$("ask").onsubmit = async (event) => {
   event.preventDefault();
   const made = shared;
-  shared = null;
-  $("compose").textContent = word("compose");
-  if (made) repeat(made);
-  else compose(asked());
+  share(null);
+  if (made) return repeat(made);
+  await settled; // or it would be as long as the sentence before asks for
+  compose(asked());
 };
 $("cancel").onclick = () => running?.abort();
 $("play").onclick = toggle;

@@ -14,12 +14,13 @@ export class InsecureError extends Error {}
 export class Player extends EventTarget {
   piece = null;
   playing = false;
-  muted = new Set();
+  muted = new Set(); // keys of tracks
   solo = new Set();
   #position = 0; // where it stands while it does not play
   #origin = 0; // time of the audio clock at which the piece begins
   #notes = []; // {begin, end, pitch, velocity, channel}, by begin
   #next = 0;
+  #keys = []; // of the tracks
   #level = new Float32Array(1024);
 
   // Seconds from the beginning of the piece.
@@ -45,24 +46,28 @@ export class Player extends EventTarget {
 
   // Browsers want a click before the first sound, so that this is called by the first play.
   open() {
-    this.opened ??= this.#open().catch((error) => {
+    if (this.opened) return this.opened;
+    const context = new AudioContext();
+    this.opened = this.#open(context).catch((error) => {
       this.opened = null;
+      context.close();
       throw error;
     });
     return this.opened;
   }
 
-  async #open() {
-    const context = new AudioContext();
+  async #open(context) {
     if (!context.audioWorklet) throw new InsecureError();
-    const bank = soundfont();
-    await context.audioWorklet.addModule("/web/vendor/spessasynth_lib/spessasynth_processor.min.js");
+    const [bank] = await Promise.all([
+      soundfont(),
+      context.audioWorklet.addModule("/web/vendor/spessasynth_lib/spessasynth_processor.min.js"),
+    ]);
     this.synth = new WorkletSynthesizer(context);
     this.gain = new GainNode(context, { gain: this.wanted ?? 0.8 });
     this.analyser = new AnalyserNode(context, { fftSize: 1024 });
     this.synth.connect(this.gain);
     this.gain.connect(this.analyser).connect(context.destination);
-    await this.synth.soundBankManager.addSoundBank(await bank, "gm");
+    await this.synth.soundBankManager.addSoundBank(bank, "gm");
     await this.synth.isReady;
     this.context = context; // from here on it can play
     this.#seat();
@@ -74,6 +79,11 @@ export class Player extends EventTarget {
     const before = this.piece;
     this.piece = piece;
     const free = [...Array(16).keys()].filter((channel) => channel !== DRUMS);
+    // A track by its program, and by its place among those of the same: others may enter before it.
+    this.#keys = piece.tracks.map(({ program }, index) => {
+      const same = piece.tracks.slice(0, index).filter((track) => track.program === program);
+      return `${program}/${same.length}`;
+    });
     this.channels = piece.tracks.map((track, index) => (track.drums ? DRUMS : free[index % free.length]));
     this.#notes = piece.tracks
       .flatMap((track, index) =>
@@ -82,9 +92,8 @@ export class Player extends EventTarget {
         })),
       )
       .sort((one, other) => one.begin - other.begin);
-    if (!before || !piece.growing || before.key !== piece.key) {
-      this.muted.clear();
-      this.solo.clear();
+    for (const set of [this.muted, this.solo]) {
+      for (const key of set) if (before?.key !== piece.key || !this.#keys.includes(key)) set.delete(key);
     }
     if (this.context) this.#seat();
     if (from !== undefined) this.seek(from);
@@ -117,13 +126,19 @@ export class Player extends EventTarget {
     this.#from(this.#position);
   }
 
+  // Whether a track is among those that are muted, or alone.
+  has(set, index) {
+    return set.has(this.#keys[index]);
+  }
+
   // Whether a track is to be heard.
   hears(index) {
-    return this.solo.size ? this.solo.has(index) : !this.muted.has(index);
+    return this.solo.size ? this.has(this.solo, index) : !this.has(this.muted, index);
   }
 
   toggle(set, index) {
-    if (!set.delete(index)) set.add(index);
+    const key = this.#keys[index];
+    if (!set.delete(key)) set.add(key);
     if (this.context) this.#mix();
   }
 

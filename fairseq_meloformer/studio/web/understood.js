@@ -78,6 +78,7 @@ export function sliders(box, found, axes) {
       delete axes[axis];
       slider.value = found.axes[axis];
       mark();
+      row.dispatchEvent(new Event("input", { bubbles: true })); // something else is asked for
     };
     mark();
     return row;

@@ -135,6 +135,13 @@ def test_one_song_with_two_files_is_found_in_both():
     assert Matcher(twins).match("十年(Live)", "陈奕迅").songs == tuple(twins)
 
 
+def test_a_title_that_goes_on_with_another_word_is_another_song():
+    matcher = Matcher([ListedSong("stay.mid", "Stay", "Sam Smith")])
+    found = matcher.match("Stay With Me", "Sam Smith")
+    assert found is None or found.confidence < ACCEPT
+    assert matcher.match("Stay (with Somebody)", "Sam Smith").confidence >= ACCEPT
+
+
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_no_text_breaks_it(title, artist):
     read = titles.title(title)

@@ -1,7 +1,9 @@
 import csv
 
 import pytest
+from miditoolkit import Instrument, MidiFile, Note, TempoChange, TimeSignature
 
+from fairseq_meloformer import midi
 from fairseq_meloformer.corpus.sources import musiccaps
 from fairseq_meloformer.corpus.sources.rows import Report
 from fairseq_meloformer.errors import InputError
@@ -46,6 +48,24 @@ def test_captions_find_the_transcriptions_by_id_and_the_bars_by_time(tmp_path, w
         "MIDI file cannot be used": 2,
         "about the recording only": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("metre", "pickup", "bars"),
+    [((2, 4), 0, (15, 20)), ((2, 4), 1, (16, 21)), ((3, 4), 0, (20, 27))],
+)
+def test_bars_are_counted_as_they_are_prepared(tmp_path, metre, pickup, bars):
+    """At 120 qpm, a clip from 30 to 40 s; 3/4 is no metre that is prepared unless it is asked for."""
+    song = MidiFile(ticks_per_beat=480)
+    song.tempo_changes = [TempoChange(120, 0)]
+    song.time_signature_changes = [TimeSignature(1, 4, 0)] * bool(pickup) + [TimeSignature(*metre, 480 * pickup)]
+    song.instruments = [Instrument(80, name="melody")]
+    song.instruments[0].notes = [Note(80, 60 + beat % 7, 480 * beat, 480 * beat + 480) for beat in range(160)]
+    (tmp_path / "midi").mkdir()
+    midi.write(song, tmp_path / "midi" / "whole000001.mid")
+    path = table(tmp_path / "captions.csv", ["whole000001", 30, 40, "[]", "A fast melody."])
+    (caption,) = musiccaps.captions(path, tmp_path / "midi", Report())
+    assert caption.bars == bars
 
 
 def test_the_real_table_is_wording_about_music(shared):

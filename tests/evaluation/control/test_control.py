@@ -7,8 +7,10 @@ import torch
 from injection.models import bridge, museformer
 
 from fairseq_meloformer import cli, midi
+from fairseq_meloformer.evaluation.control import measure
 from fairseq_meloformer.evaluation.control.command import PROMPTS
 from fairseq_meloformer.measures.attributes import AXES
+from fairseq_meloformer.museformer.sampling import Sampling
 from fairseq_meloformer.words.probe import Probe, ProbeConfig
 
 SMALL = ["--pieces", "4", "--seeds", "2", "--bars", "4", "--sweep-bars", "2", "--none-pieces", "4", "--nfe", "2"]
@@ -88,6 +90,29 @@ def test_the_same_command_composes_nothing_again_and_more_seeds_only_what_is_mis
     assert (tmp_path / "chunks.jsonl").read_bytes().startswith(log)
 
 
+def test_storms_and_sections_are_held_against_the_same_bars_without_injection(models, tmp_path):
+    few = ["--pieces", "2", "--seeds", "1", "--bars", "6", "--none-pieces", "2", "--exact", "0"]
+    assert evaluate(models, tmp_path, *few, "--sweep-bars", "3", "--storms", "1", "--timelines", "1")[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "chunks.jsonl").read_text().splitlines()]
+    none = [piece for row in rows if row["id"].startswith("none-") for piece in row["pieces"]]
+    assert len(none) == 2
+    assert all({"1-3", "4-6"} <= set(piece["spans"]) for piece in none)
+
+
+def test_bars_that_are_measured_anyway_shape_no_chunk(monkeypatch):
+    monkeypatch.setattr(measure, "_identity", str)
+    setup = measure.Setup("", "", "", Sampling(), 1.0, 2, 0.3, 4, 8, "cpu", "")
+    condition, items = measure.Condition("oracle", 16), [measure.WantedPiece("a", "", 0)]
+
+    def chunk(*spans):
+        (found,) = measure.chunks(setup, condition, items, spans=spans)
+        return found
+
+    assert chunk((0, 8), (8, 16)) == chunk((0, 2), (2, 4)) == chunk()
+    assert chunk((0, 6)).id != chunk().id
+    assert chunk((0, 6), (0, 8)).spans == ((0, 6),)
+
+
 def test_the_oracle_follows_real_songs(models, report, tmp_path):
     folder, _ = report
     arguments = ["--store", str(folder / "pieces"), "--arms", "text,none,oracle", "--bars", "2"]
@@ -105,6 +130,8 @@ def test_the_oracle_follows_real_songs(models, report, tmp_path):
         (["--scopes", "everywhere"], "--scopes must be some of"),
         (["--arms", "none"], "must have text and none"),
         (["--store", "nowhere"], "nowhere is neither"),
+        (["--arms", "text,none,oracle"], "--arms oracle needs --store"),
+        (["--arms", "text,none,unplanned"], "--arms unplanned needs --full-system"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, reason, models, tmp_path, capsys):

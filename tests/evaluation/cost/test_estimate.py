@@ -73,6 +73,12 @@ def test_the_command_shows_counts_hours_and_money(found, monkeypatch, capsys):
     assert re.search(r"Disk: [\d.]+ GB \(tokens 0.121, summaries 0.215", printed)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused(capsys):
+    assert cli.main(["estimate", "--device", "cuda"]) == 2
+    assert "the device must be one that PyTorch can use here, received 'cuda'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", [("--sizes", "huge"), ("--pairs", "many"), ("--pairs", "0")])
 def test_what_cannot_be_estimated_is_refused(given, capsys):
     assert cli.main(["estimate", *given]) == 2

@@ -11,12 +11,15 @@ from injection.models import museformer
 
 from fairseq_meloformer import cli
 from fairseq_meloformer.composing.composer import summaries_of
+from fairseq_meloformer.errors import InputError
 from fairseq_meloformer.evaluation.inspection import probes
-from fairseq_meloformer.evaluation.inspection.injected import perplexities
+from fairseq_meloformer.evaluation.inspection.injected import perplexities, pieces
 from fairseq_meloformer.evaluation.inspection.late_bars import late_bars
 from fairseq_meloformer.evaluation.inspection.music import InspectedSong, gather, stacked
+from fairseq_meloformer.evaluation.inspection.pictures import _roll
 from fairseq_meloformer.measures.attributes import AXES, by_bar
 from fairseq_meloformer.museformer.pattern import BarPattern
+from fairseq_meloformer.render.figures import new_figure
 from fairseq_meloformer.summaries.extraction import fingerprint
 from fairseq_meloformer.summaries.store import StoreHeader
 from fairseq_meloformer.summaries.writer import StoreWriter
@@ -159,6 +162,40 @@ def test_a_model_and_its_store_give_the_same_summaries(model, folders):
     values, numbers, attributes = stacked(made)
     assert values.shape[0] == len(numbers) == len(attributes) == 5 * BARS
     torch.testing.assert_close(values.mean(0), torch.zeros_like(values[0]))
+
+
+def waltz(seed):
+    """Three beats of each bar of `tokens`."""
+    bars = []
+    for bar in remi.bars(tokens(seed)):
+        rest = next((place for place, token in enumerate(bar) if token.startswith("o-") and int(token[2:]) >= 36), -1)
+        bars += [*bar[:rest], "b-1"]
+    return bars
+
+
+def test_bars_are_measured_in_the_metre_that_the_items_tell(model, tmp_path):
+    songs = {f"song-{number}": waltz(number) for number in range(4)}
+    (tmp_path / "valid.tokens").write_text("".join(" ".join(song) + "\n" for song in songs.values()))
+    rows = [{"id": name, "attributes": {"metre": "3/4"}} for name in songs]
+    (tmp_path / "valid.items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = gather(model, None, tmp_path, "valid", 4)
+    for song in found:
+        np.testing.assert_array_equal(song.attributes, by_bar(songs[song.id], metre="3/4"))
+        assert not np.array_equal(song.attributes, by_bar(songs[song.id]), equal_nan=True)
+    asked = [piece.asked for piece in pieces(model, found, 2, 0)["none"]]
+    assert [one["metre"] for one in asked] == ["3/4"] * 4
+    cell = new_figure(1, 1).subplots()
+    _roll(cell, remi.bars(found[0].tokens)[0], found[0].metre)
+    assert cell.get_xlim() == (0, 3)
+
+
+def test_tokens_that_are_not_of_the_items_are_refused(model, folders, tmp_path):
+    for name in ("valid.tokens", "valid.items.jsonl"):
+        (tmp_path / name).write_bytes((folders / "data" / name).read_bytes())
+    with (tmp_path / "valid.tokens").open("a") as file:
+        file.write("b-1\n")
+    with pytest.raises(InputError, match=r"one line for each row of valid\.items\.jsonl, but has 17 for 16"):
+        gather(model, None, tmp_path, "valid", 4)
 
 
 def inspect(*arguments):

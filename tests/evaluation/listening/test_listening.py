@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import soundfile
 from injection.models import bridge, museformer
-from miditoolkit import Instrument, MidiFile, Note
+from miditoolkit import Instrument, MidiFile, Note, TimeSignature
 
 from fairseq_meloformer import midi
 from fairseq_meloformer.cli import main
-from fairseq_meloformer.evaluation.listening.pages import levelled
+from fairseq_meloformer.evaluation.listening import pages
+from fairseq_meloformer.evaluation.listening.pages import Sound, levelled
+from fairseq_meloformer.midi.six_tracks import NAMES
 from fairseq_meloformer.render import audio
 from fairseq_meloformer.render.loudness import loudness
 
@@ -106,6 +108,43 @@ def test_the_same_command_makes_the_same_test(study):
     assert (study / "out" / "key.json").read_bytes() == before
 
 
+def test_another_test_does_not_take_the_key_of_one_that_was_sent(study, capsys):
+    before = (study / "out" / "key.json").read_bytes()
+    assert make(study, "--seconds", 2) == 2
+    assert "key.json must stay" in capsys.readouterr().err
+    assert (study / "out" / "key.json").read_bytes() == before
+
+
+def test_pieces_are_heard_by_their_own_players_in_their_own_metre(study, tmp_path, monkeypatch):
+    rows = [{"id": "a", "text": "中国风"}, {"id": "b", "text": "a waltz"}]
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for name in ("model", "bridge"):
+        (tmp_path / name).symlink_to(study / name)
+    for number, name in enumerate("ab"):
+        waltz(tmp_path / "rival" / f"{name}-0.mid", 60 + number)
+        waltz(tmp_path / "songs" / f"song{number}.mid", 72 + number)
+    heard = {}
+    monkeypatch.setattr(pages, "sounds", lambda pieces, _: heard.update(pieces) or dict.fromkeys(pieces, Sound("", 1)))
+    assert make(tmp_path, "--bars", 2) == 0
+    for path, piece in heard.items():
+        own, played = ([(t.program, t.is_drum, t.notes) for t in of.instruments] for of in (midi.read(path), piece))
+        assert played == own if path.parent != tmp_path / "songs" else {program for program, _, _ in played} == {80}
+    asked = {path.stem: piece for path, piece in heard.items() if path.parent.name == "text"}
+    assert any(track.program not in NAMES for track in asked["a-0"].instruments)
+    metre = asked["b-0"].time_signature_changes[0]
+    assert (metre.numerator, metre.denominator) == (3, 4)
+
+
+def waltz(path, pitch):
+    """A violin in 3/4."""
+    written = MidiFile(ticks_per_beat=480)
+    written.time_signature_changes = [TimeSignature(3, 4, 0)]
+    written.instruments = [Instrument(40, name="melody")]
+    written.instruments[0].notes = [Note(80, pitch + beat % 5, 480 * beat, 480 * beat + 480) for beat in range(24)]
+    path.parent.mkdir(exist_ok=True)
+    midi.write(written, path)
+
+
 def answer_sheet(study, name, rate, choose):
     key = json.loads((study / "out" / "key.json").read_text())
     rated = [(code, item, question) for code, item in key["items"].items() for question in ("fit", "music")]
@@ -139,6 +178,14 @@ def test_answers_become_means_preferences_and_agreement(study):
     assert all(row["mean"] == 1 for row in found["preferred"].values())
     page = (study / "out" / "report.md").read_text()
     assert "| text | 6.00 [6.00 6.00], 4 |" in page
+
+
+def test_other_answers_of_one_listener_are_refused(study, tmp_path, capsys):
+    sheet = answer_sheet(study, "l7", lambda *_: 4, text_side)
+    (tmp_path / "l7 (1).csv").write_text(sheet.read_text().replace(",fit,4", ",fit,5", 1))
+    tables = [str(tmp_path / "l7 (1).csv"), str(sheet)]
+    assert main(["evaluate", "listening", "--output", str(study / "out"), "--collect", *tables]) == 2
+    assert f"{sheet} has other answers of l7 than {tables[0]}: leave one out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

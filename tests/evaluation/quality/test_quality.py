@@ -9,13 +9,17 @@ import pytest
 import torch
 from injection.models import bridge, museformer
 
+from fairseq_meloformer import midi
 from fairseq_meloformer.cli import main
-from fairseq_meloformer.evaluation.quality.command import held_out
+from fairseq_meloformer.evaluation.quality import prediction
+from fairseq_meloformer.evaluation.quality.command import _training, held_out
 from fairseq_meloformer.evaluation.quality.measure import MEASURES, quartiles
 from fairseq_meloformer.evaluation.quality.prediction import distant_bars, padded, perplexity, reading
 from fairseq_meloformer.injection.prefix_training import cross_entropy
 from fairseq_meloformer.measures.attributes import AXES, measure
 from fairseq_meloformer.measures.quantiles import Quantiles
+from fairseq_meloformer.midi.general_midi import SOUNDS
+from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.tokens.vocabulary import published
 
 BAR = "t-30 o-0 i-80 p-{} d-6 v-20 o-12 i-43 p-{} d-12 v-16 b-1"
@@ -95,6 +99,41 @@ def test_any_folder_of_midi_is_measured_and_nothing_composed(data, models, repor
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.md", "results.json"]
 
 
+def test_a_piece_is_measured_by_the_roles_of_its_players_and_in_its_metre(data, models, tmp_path):
+    drawn, chord = (
+        random.Random(1),
+        "t-30 o-0 i-80 p-{} d-6 v-20 i-0 p-55 d-12 v-16 p-59 d-12 v-16 o-24 i-0 p-{} d-9 v-9 b-1",
+    )
+    bars = [chord.format(drawn.randint(60, 72), drawn.randint(48, 60)) for _ in range(4)]
+    for name, metre in (("four", "4/4"), ("three", "3/4")):
+        piece = remi.decode(" ".join(bars).split(), metre)
+        midi.write(piece, tmp_path / "six" / f"{name}-0.mid")
+        for track, program in zip(piece.instruments, (15, 77), strict=True):
+            track.program, track.name = program, SOUNDS[program].name
+        midi.write(piece, tmp_path / "players" / f"{name}-0.mid")
+    row = {"full_system": {"players": {"Lead": 77, "Piano": 15}}}
+    rows = [json.dumps({"piece": f"{name}-0", **row}) + "\n" for name in ("four", "three")]
+    (tmp_path / "players" / "manifest.jsonl").write_text("".join(rows))
+    folders = [str(tmp_path / name) for name in ("six", "players")]
+    status, found = evaluate(data, tmp_path / "out", models, "--pieces", "4", "--midi", *folders)
+    assert status == 0
+    one, other = (found["arms"][folder] for folder in folders)
+    assert one["pieces"] == other["pieces"] == 2
+    assert one["rows"] == other["rows"]
+
+
+def test_passages_in_another_metre_are_measured_in_it(tmp_path):
+    tokens = BAR.format(60, 40).replace("o-12", "o-24").split() * 2
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.tokens").write_text(f"{' '.join(tokens)}\n" * 2)
+        row = {"captions": [{"text": "x"}], "attributes": {"metre": "3/4"}}
+        lines = [json.dumps({"id": name, **row}) + "\n" for name in "ab"]
+        (tmp_path / f"{split}.items.jsonl").write_text("".join(lines))
+    assert [song.metre for song in held_out(tmp_path, "test", 2, 2, published())] == ["3/4"] * 2
+    known = _training(tmp_path, 2, published())
+    assert known == [(published().ids(tokens), "3/4")] * 2
+
+
 def test_a_stopped_report_composes_only_what_is_missing(data, models, report):
     folder, found = report
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.mid")}
@@ -128,10 +167,13 @@ def test_a_narrow_view_is_the_same_model_and_leaves_it_as_it_was():
     assert reading(model, None) is model
 
 
-def test_plans_are_seen_in_perplexity_and_none_is_lost_in_batches(data):
+def test_plans_are_seen_in_perplexity_and_none_is_lost_in_batches(data, monkeypatch):
     model, vocabulary = museformer(scope="plan"), published()
     songs = [vocabulary.ids(song.tokens(2)) for song in held_out(data, "test", 5, 2, vocabulary)]
     found = perplexity(model, songs, songs)
+    monkeypatch.setattr(prediction, "_BATCH", 2)
+    assert perplexity(model, songs, songs) == pytest.approx(found, rel=1e-5)
+    assert perplexity(model, songs[:4], songs)["no plan"] != pytest.approx(found["no plan"], rel=1e-5)
     assert found["no plan"] != found["own plans"]
     assert found["5-gram"] < 3  # it has seen these very songs
 
