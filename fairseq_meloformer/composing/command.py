@@ -26,13 +26,12 @@ from fairseq_meloformer.pretrained import BRIDGE, MUSEFORMER
 from fairseq_meloformer.stamps import sha256_file
 from fairseq_meloformer.tokens import remi
 from fairseq_meloformer.words.probe import DEFAULT as PROBE
-from fairseq_meloformer.words.prompt_files import read_prompts
+from fairseq_meloformer.words.prompt_files import LONGEST_ID, read_prompts
 from fairseq_meloformer.words.prompts import Prompt, Request, from_texts
 from fairseq_meloformer.words.timeline import bar_range
 
 _S = TypeVar("_S", Settings, Sampling)
 _MOST_PIECES: Final = 100_000  # of one prompt
-_LONGEST_ID: Final = 200  # bytes, as in files of prompts
 _TRACKS: Final = {name.lower(): program for program, name in NAMES.items()}
 _DRAWN: Final[tuple[str, ...]] = ("temperature", "top_k", "top_p", "logit_guidance")
 _PLANNED: Final = {
@@ -340,10 +339,10 @@ def _prompts(args: argparse.Namespace, original: Original | None) -> list[Prompt
 
 def _id(stem: str, what: str) -> str:
     """The name of what is composed for a file: that of the file is cut, and told apart by a hash, if it is too long."""
-    if len(os.fsencode(f"{stem}_{what}")) <= _LONGEST_ID:
+    if len(os.fsencode(f"{stem}_{what}")) <= LONGEST_ID:
         return f"{stem}_{what}"
     name = os.fsencode(stem)
-    return f"{name[: _LONGEST_ID // 2].decode(errors='ignore')}_{hashlib.sha256(name).hexdigest()[:6]}_{what}"
+    return f"{name[: LONGEST_ID // 2].decode(errors='ignore')}_{hashlib.sha256(name).hexdigest()[:6]}_{what}"
 
 
 def _passage(args: argparse.Namespace, original: Original) -> Infilling:

@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairseq_meloformer.midi.keys import key_name
+
 PITCH_NAMES: Final = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MODES: Final = ("major", "minor")
 
@@ -33,13 +35,6 @@ def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 _KEYS: Final = _unit(
     np.concatenate([[np.roll(profile, tonic) for tonic in range(12)] for profile in _KRUMHANSL_KESSLER])
 )
-
-
-_SIGNATURES: Final = {
-    "major": ["Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#"],
-    "minor": ["Abm", "Ebm", "Bbm", "Fm", "Cm", "Gm", "Dm", "Am", "Em", "Bm", "F#m", "C#m", "G#m", "D#m", "A#m"],
-}
-"""MIDI's names of the keys of seven flats to seven sharps."""
 
 
 # A capital that follows "in" or "of", for "A minor change" is no key.
@@ -87,7 +82,7 @@ def signature(key: str) -> str:
     tonic, mode = key.split()
     fifths = 7 * (PITCH_NAMES.index(tonic) + 3 * (mode == "minor")) % 12
     sharps = fifths - 12 if fifths > 6 or (fifths == 6 and "b" in tonic) else fifths
-    return _SIGNATURES[mode][sharps + 7]
+    return key_name(sharps, minor=mode == "minor")
 
 
 def transposed_text(text: str, semitones: int) -> str:

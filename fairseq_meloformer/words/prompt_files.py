@@ -13,7 +13,8 @@ from fairseq_meloformer.words.timeline import Section, bar_range, checked, writt
 from fairseq_meloformer.words.wishes import read
 
 _OPTIONS: Final = ("bars", "seed", "transposition")
-_LONGEST_ID: Final = 200  # bytes, of the 255 that file systems allow
+LONGEST_ID: Final = 200
+"""Bytes of a prompt's id, of the 255 of a file's name that systems allow."""
 _DEEPEST: Final = 20  # lists and objects of JSON in each other
 _MOST_SHOWN: Final = 20  # faults; a file may have as many as lines
 
@@ -132,9 +133,9 @@ def _checked_id(name: str) -> str:
         raise InputError(
             f'"id" names files, so it must be without slashes and control characters and not empty, received {name!r}'
         )
-    if (size := len(name.encode())) > _LONGEST_ID:
+    if (size := len(name.encode())) > LONGEST_ID:
         raise InputError(
-            f'"id" names files, so it must have at most {_LONGEST_ID} bytes, received {size}: {shown(name)}'
+            f'"id" names files, so it must have at most {LONGEST_ID} bytes, received {size}: {shown(name)}'
         )
     return name
 
